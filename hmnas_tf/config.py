@@ -1,0 +1,169 @@
+"""Every number of the paper, once, with the section it stands in (floor 0: pure Python).
+
+A field of `Config` is a flag of the commands: its default, its range and its one-sentence help stand here and nowhere
+else. Values the paper does not give are marked DECISION.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+MASK_INITIAL = 1e-2  # §3.3: every real mask starts here, above the threshold, so that a fresh mask is all ones
+MASK_THRESHOLD = 5e-3  # §3.3: the paper prints 5e-31, which is 5e-3 with the mark of footnote 1
+BATCH_NORM_MOMENTUM = 0.9  # DARTS, in Keras' convention
+BATCH_NORM_EPSILON = 1e-5  # DARTS
+STEM_MULTIPLIER = 3  # DARTS: the stem has 3C channels
+ARCHITECTURE_STDDEV = 1e-3  # DARTS: alpha and beta start at 1e-3 * N(0, 1)
+PAPER_OPERATIONS = (  # §4.1, Table 1; no `none`: masks take its part
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "identity",
+)
+
+
+def _flag(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of one run: data, search space, the three stages, machine.
+
+    The defaults are the paper's CIFAR-10 settings (§4.1, §4.2).
+
+    Raises:
+        ValueError: on a value out of range or a contradiction, naming the flag, the value and what is accepted.
+    """
+
+    # Data
+    dataset: str = _flag("cifar10", "A TFDS name, `digits`, `folder:PATH` or `npz:FILE`.")
+    data_dir: str = _flag("", "Folder of prepared TFDS datasets; empty is TFDS's own default.")
+    idx_dir: str = _flag(
+        "/usr/share/datasets/fashion-mnist",
+        "Folder with Fashion-MNIST's four IDX files (Debian's dataset-fashion-mnist), read when it is not prepared.",
+    )
+    download: bool = _flag(False, "Let TFDS download a dataset that is not prepared yet.")
+    image_size: int = _flag(0, "Height and width in pixels to resize to; 0 keeps the dataset's own.", low=0)
+    train_examples: int = _flag(0, "Use only the first N training images; 0 is all.", low=0)
+    test_examples: int = _flag(0, "Use only the first N test images; 0 is all.", low=0)
+    augmentation: tuple[str, ...] = _flag(
+        ("auto",), "Comma list of augmentations, `none`, or `auto` for what suits the dataset (§4.2)."
+    )
+    seed: int = _flag(0, "Seed of every random choice.", low=0, high=2**31 - 1)
+
+    # Search space (§4.1)
+    initial_channels: int = _flag(36, "Channels C of the first cell.", low=2)
+    cells: int = _flag(3, "Cells in the network; reduction cells stand at one and two thirds.", low=1)
+    nodes: int = _flag(4, "Intermediate nodes in a cell.", low=1)
+    operations: tuple[str, ...] = _flag(PAPER_OPERATIONS, "Comma list of the candidate operations of every edge.")
+    stem: str = _flag("cifar", "Stem of the network: `cifar` keeps the resolution, `imagenet` divides it by 8.")
+    edge_softmax: str = _flag("node", "Softmax of beta over a node's incoming edges (Eq. 2) or over the whole cell.")
+    cell_sharing: str = _flag("type", "Cells that share alpha and beta: those of one `type`, `all`, or none (`cell`).")
+    renormalize: bool = _flag(False, "Let surviving mixing weights sum to 1 again after masking (DECISION: no).")
+
+    # Stage 1, supernet training (§3.2, §4.2)
+    batch_size: int = _flag(128, "Images in one step, over all replicas together.", low=1)
+    supernet_epochs: int = _flag(100, "Epochs of supernet training.", low=1)
+    warmup_epochs: int = _flag(10, "First epochs in which alpha and beta stay as they are.", low=0)
+    validation_fraction: float = _flag(0.2, "Share of the training set that trains alpha and beta.", low=0, high=0.9)
+    weight_learning_rate: float = _flag(0.1, "Initial SGD rate of the network weights, cosine to 0.", low=0)
+    weight_momentum: float = _flag(0.9, "SGD momentum of the network weights.", low=0, high=0.999)
+    weight_decay: float = _flag(3e-4, "L2 factor of the network weights, added to their gradient.", low=0)
+    gradient_clip: float = _flag(5.0, "Global norm that the weights' gradient is clipped to; 0 is no clipping.", low=0)
+    architecture_learning_rate: float = _flag(3e-4, "Adam rate of alpha and beta.", low=0)
+    architecture_beta_1: float = _flag(0.5, "Adam's first-moment decay for alpha and beta.", low=0, high=0.999)
+    architecture_beta_2: float = _flag(0.999, "Adam's second-moment decay for alpha and beta.", low=0, high=0.99999)
+    architecture_decay: float = _flag(1e-3, "L2 factor of alpha and beta, added to their gradient.", low=0)
+    architecture_gradient: str = _flag("first_order", "How the gradient of alpha and beta is approximated.")
+    update_schedule: str = _flag("cosine", "Shape of sigma(t), the probability of an architecture step (DECISION).")
+    update_probability_final: float = _flag(0.0, "Value of sigma(t) at the end of training.", low=0, high=1)
+
+    # Stage 2, mask search (§3.3, §4.2)
+    mask_epochs: int = _flag(20, "Epochs of mask search.", low=1)
+    threshold: float = _flag(MASK_THRESHOLD, "A real mask at or below it is 0 (Eq. 4).", low=0, high=1)
+    mask_rates: str = _flag("absolute", "Whether mask rates are Adam rates (the paper's) or stage fractions.")
+    weight_mask_rate: float = _flag(1e-4, "Adam rate of weight masks, with absolute rates.", low=0)
+    architecture_mask_rate: float = _flag(1e-5, "Adam rate of operation and edge masks, with absolute rates.", low=0)
+    weight_mask_crossing: float = _flag(
+        0.25, "Stage fraction after which a steadily falling weight mask is 0, with relative rates.", low=0.001, high=1
+    )
+    architecture_mask_crossing: float = _flag(
+        0.5, "Stage fraction after which a steadily falling operation or edge mask is 0.", low=0.001, high=1
+    )
+    mask_drop_at: float = _flag(0.5, "Stage fraction after which both mask rates are divided.", low=0, high=1)
+    mask_drop_factor: float = _flag(10.0, "What both mask rates are divided by.", low=1)
+
+    # Derivation and stage 3, fine-tuning (§3.4, §4.2)
+    derivation: str = _flag("masks", "Rule that chooses the surviving operations and edges.")
+    finetune_epochs: int = _flag(200, "Epochs of fine-tuning; 0 leaves the searched network as it is.", low=0)
+    finetune_batch_size: int = _flag(96, "Images in one step of fine-tuning (DECISION: as DARTS).", low=1)
+    finetune_learning_rate: float = _flag(0.025, "Initial SGD rate of fine-tuning (DECISION: as DARTS).", low=0)
+    finetune_schedule: str = _flag("cosine", "Fine-tuning rate: `cosine` to 0, or `step`, a tenth at half-way (§4.3).")
+
+    # Run
+    evaluate_every: int = _flag(1, "Epochs between two evaluations on the test split; 0 is only at a stage's end.", low=0)
+    checkpoint_steps: int = _flag(500, "Steps between two checkpoints; every epoch's end has one too.", low=1)
+    replicas: int = _flag(0, "GPUs to train on; 0 is all that are visible, or the CPU.", low=0)
+    mixed_precision: bool = _flag(False, "Compute in float16; masks, alpha, beta and losses stay in float32.")
+    formats: tuple[str, ...] = _flag(("keras", "saved_model", "onnx"), "Comma list of the formats to export.")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_range(field, getattr(self, field.name))
+        if self.warmup_epochs >= self.supernet_epochs:
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs} leaves no epoch of supernet_epochs={self.supernet_epochs} to train "
+                "alpha and beta in: make it smaller."
+            )
+        if self.threshold >= MASK_INITIAL:
+            raise ValueError(
+                f"threshold={self.threshold} would remove everything at once, because masks start at {MASK_INITIAL}: "
+                "make it smaller (footnote 1 of the paper: robust within [0, 1e-2])."
+            )
+        if self.initial_channels % 2:
+            raise ValueError(
+                f"initial_channels={self.initial_channels} is odd, but a factorized reduce splits channels into halves: "
+                "make it even."
+            )
+        for name in ("operations", "formats", "augmentation"):
+            value = getattr(self, name)
+            if not value or len(set(value)) != len(value):
+                raise ValueError(f"{name}={','.join(value)!r} must be a comma list of different names, at least one.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as JSON-able values, lists for tuples."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+
+def _check_range(field: dataclasses.Field, value: Any) -> None:
+    low, high = field.metadata["low"], field.metadata["high"]
+    if low is None and high is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ValueError(f"{field.name}={value!r} is not a number.")
+    if (low is not None and value < low) or (high is not None and value > high):
+        accepted = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise ValueError(f"{field.name}={value} is out of range: it must be {accepted}.")
+
+
+def mask_learning_rate(distance: float, steps: int, crossing: float, drop_at: float, drop_factor: float) -> float:
+    """Returns the Adam rate at which a mask whose gradient never changes sign crosses the threshold in time.
+
+    Adam moves a mask by about its rate each step, whatever the gradient's size, so the way made after t steps is
+    rate * (min(t, d) + max(0, t - d) / drop_factor), where d is the step at which the rates drop. Solving for the rate
+    at t = crossing * steps makes a run of any length able to prune (DECISION; the paper gives rates for 3,910 steps).
+
+    Args:
+        distance: from the initial real mask to the threshold.
+        steps: of the whole stage.
+        crossing: fraction of the stage after which the threshold is reached.
+        drop_at: fraction of the stage at which rates are divided by `drop_factor`.
+        drop_factor: see above.
+    """
+    reached, drop = crossing * steps, drop_at * steps
+    return distance / (min(reached, drop) + max(0.0, reached - drop) / drop_factor)

@@ -1,0 +1,178 @@
+"""A labelled set of equally sized images, held in memory as uint8."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from hmnas_tf.data.augmentation import check_augmentation
+
+_CHUNK = 1024  # images counted at a time, so that the counting needs little memory
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """A training and a test set of images with everything a run needs to know about them.
+
+    What every source returns and every stage reads. Images stay uint8: normalising and augmenting happen per
+    batch. The 80 / 20 split of the search (paper, section 4) is not made here but by `split_indices`, alike
+    for all sources.
+
+    Args:
+        name: what `load_dataset` was asked for, for instance "cifar10".
+        version: of the data, for instance "3.0.2" or "sha256:0f3a...".
+        x_train: uint8 [N, H, W, C].
+        y_train: integer [N], 0 <= y < len(class_names); kept as int32.
+        x_test: uint8 [M, H, W, C], M >= 1.
+        y_test: integer [M].
+        class_names: at least two, in the order of the labels.
+        augmentation: keys of `AUGMENTATIONS` that suit these images.
+
+    Raises:
+        ValueError: one of the above does not hold.
+    """
+
+    name: str
+    version: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+    augmentation: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        # frozen, so the documented types are put in place through object.__setattr__
+        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+        check_augmentation(self.augmentation)
+        object.__setattr__(self, "augmentation", tuple(self.augmentation))
+        if len(self.class_names) < 2:
+            raise ValueError(
+                f"dataset '{self.name}' has the classes {list(self.class_names)}: at least 2 are needed"
+            )
+        for split in ("train", "test"):
+            self._check_split(split)
+            labels = getattr(self, f"y_{split}")
+            object.__setattr__(self, f"y_{split}", np.asarray(labels, np.int32))
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise ValueError(
+                f"dataset '{self.name}': training images are {self.x_train.shape[1:]} but test images are "
+                f"{self.x_test.shape[1:]} [H, W, C]; resize them to one size"
+            )
+
+    def _check_split(self, split: str) -> None:
+        images, labels = getattr(self, f"x_{split}"), getattr(self, f"y_{split}")
+        where = f"dataset '{self.name}', x_{split} and y_{split}"
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+            got = f"{getattr(images, 'dtype', type(images).__name__)} {list(getattr(images, 'shape', []))}"
+            raise ValueError(f"{where}: images must be a uint8 array [N, H, W, C], got {got}; convert them")
+        if 0 in images.shape:
+            raise ValueError(f"{where}: at least one image of one pixel is needed, got {list(images.shape)}")
+        if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
+            got = getattr(labels, "dtype", type(labels).__name__)
+            raise ValueError(f"{where}: labels must be an integer array, got {got}; convert them to int32")
+        if labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"{where}: expected one label an image, [{len(images)}], got {list(labels.shape)}; "
+                "give class numbers, not one-hot rows"
+            )
+        if labels.min() < 0 or labels.max() >= len(self.class_names):
+            raise ValueError(
+                f"{where}: {len(self.class_names)} classes need labels in 0..{len(self.class_names) - 1}, "
+                f"got {labels.min()}..{labels.max()}; renumber them or name more classes"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image, in pixels."""
+        return tuple(self.x_train.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, also of those without an example."""
+        return len(self.class_names)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean per channel of the training images scaled to 0..1."""
+        return self._statistics[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation per channel of the training images scaled to 0..1; 1 for a constant channel."""
+        return self._statistics[1]
+
+    @functools.cached_property
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        # Counting the 256 values is exact whatever the number of images, and needs one pass.
+        channels = self.image_shape[2]
+        counts = np.zeros((channels, 256), np.int64)
+        for start in range(0, len(self.x_train), _CHUNK):
+            chunk = self.x_train[start : start + _CHUNK]
+            for channel in range(channels):
+                counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+        values = np.arange(256) / 255.0
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        mean = shares @ values
+        std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
+        std[std < 1e-6] = 1.0  # dividing by the rounding error of a constant channel would blow it up
+        return tuple(map(float, mean)), tuple(map(float, std))
+
+    def take(self, train_examples: int = 0, test_examples: int = 0) -> ImageDataset:
+        """Keeps only the first examples, for trials.
+
+        Args:
+            train_examples: number of training images to keep; 0 keeps all.
+            test_examples: number of test images to keep; 0 keeps all.
+
+        Returns:
+            A dataset on views of the same arrays, with the same class names.
+
+        Raises:
+            ValueError: a number is negative or larger than the split.
+        """
+        train = count_to_take(train_examples, len(self.x_train), f"training images of '{self.name}'")
+        test = count_to_take(test_examples, len(self.x_test), f"test images of '{self.name}'")
+        return dataclasses.replace(
+            self,
+            x_train=self.x_train[:train],
+            y_train=self.y_train[:train],
+            x_test=self.x_test[:test],
+            y_test=self.y_test[:test],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The facts about this dataset that belong into results.json; only JSON types."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "train_examples": len(self.x_train),
+            "test_examples": len(self.x_test),
+            "image_shape": [int(size) for size in self.image_shape],
+            "class_names": list(self.class_names),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "augmentation": list(self.augmentation),
+        }
+
+
+def count_to_take(wanted: int, available: int, what: str) -> int:
+    """`wanted`, or `available` when it is 0; ValueError naming both when there are not that many `what`."""
+    if not 0 <= wanted <= available:
+        raise ValueError(
+            f"cannot take the first {wanted} {what}: there are {available}; ask for fewer, or 0 for all"
+        )
+    return wanted or available
+
+
+def content_version(*arrays: np.ndarray) -> str:
+    """A version for data that carries none: "sha256:" and 16 digits of the hash of shapes and values."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return f"sha256:{digest.hexdigest()[:16]}"

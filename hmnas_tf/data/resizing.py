@@ -1,0 +1,50 @@
+"""The one way images change their size here: centre crop to a square, then an antialiased resize."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+_CHUNK = 512  # images turned to float32 at a time
+
+
+def crop_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes the short side to `size` and keeps the central square.
+
+    The square is cut out first: the result is the same up to the last pixels of the border, and an image of
+    1 x 10,000 pixels does not grow to an enormous one on the way.
+
+    Args:
+        images: uint8 [H, W, C] or [B, H, W, C]; H and W may be unknown while a graph is built.
+        size: side of the result, pixels.
+
+    Returns:
+        uint8 [size, size, C] or [B, size, size, C].
+    """
+    shape = tf.shape(images)
+    height, width = shape[-3], shape[-2]
+    side = tf.minimum(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = images[..., top : top + side, left : left + side, :]
+    return tf.cast(tf.round(tf.image.resize(square, (size, size), antialias=True)), tf.uint8)
+
+
+def resize_array(images: np.ndarray, size: int) -> np.ndarray:
+    """`crop_and_resize` for a whole array, in chunks; 0, or the size it has, returns the array itself.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        size: side of the result, pixels; 0 leaves the images as they are.
+
+    Returns:
+        uint8 [N, size, size, C].
+    """
+    if size == 0 or images.shape[1:3] == (size, size):
+        return images
+    resized = np.empty((len(images), size, size, images.shape[3]), np.uint8)
+    with tf.device("CPU:0"):
+        for start in range(0, len(images), _CHUNK):
+            resized[start : start + _CHUNK] = crop_and_resize(
+                tf.constant(images[start : start + _CHUNK]), size
+            )
+    return resized

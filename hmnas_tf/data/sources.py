@@ -1,0 +1,109 @@
+"""Where datasets come from, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from hmnas_tf.data.digits_source import load_digits
+from hmnas_tf.data.folder_source import load_folder
+from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.npz_source import load_npz
+from hmnas_tf.data.tfds_source import load_tfds
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+    """What a source may need beside the name; see `load_dataset`."""
+
+    data_dir: str
+    idx_dir: str
+    download: bool
+    image_size: int
+    train_examples: int
+    test_examples: int
+    seed: int
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: str = "",
+    idx_dir: str = "/usr/share/datasets/fashion-mnist",
+    download: bool = False,
+    image_size: int = 0,
+    train_examples: int = 0,
+    test_examples: int = 0,
+    seed: int = 0,
+) -> ImageDataset:
+    """Loads a dataset into memory.
+
+    The network is used only when `download` says so.
+
+    Args:
+        name: `digits`; `folder:PATH`; `npz:FILE`; anything else is a name of TensorFlow Datasets, such as
+            `cifar10`, `emnist/letters` or `fashion_mnist:3.0.1`.
+        data_dir: where TensorFlow Datasets keeps prepared data; "" for its default.
+        idx_dir: folder with the four IDX files of Fashion-MNIST, from which `fashion_mnist` is prepared
+            offline.
+        download: allow TensorFlow Datasets to download what is not prepared.
+        image_size: side to resize the images to, pixels; 0 keeps their size.
+        train_examples: keep only the first so many training images; 0 keeps all.
+        test_examples: likewise for test images.
+        seed: of the split of a folder without train/ and test/; nothing else here is random.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        ValueError: one line that says what was expected, what came, and what to do.
+    """
+    if image_size < 0:
+        raise ValueError(f"image_size must be 0 or a number of pixels, got {image_size}")
+    options = SourceOptions(data_dir, idx_dir, download, image_size, train_examples, test_examples, seed)
+    for key, load in SOURCES.items():
+        if name == key or (key.endswith(":") and name.startswith(key)):
+            dataset = load(name.removeprefix(key), options)
+            break
+    else:
+        dataset = _tfds(name, options)
+    return dataset.take(train_examples, test_examples)
+
+
+def _digits(_: str, options: SourceOptions) -> ImageDataset:
+    return load_digits(options.image_size)
+
+
+def _folder(path: str, options: SourceOptions) -> ImageDataset:
+    return load_folder(
+        path,
+        image_size=options.image_size,
+        seed=options.seed,
+        train_examples=options.train_examples,
+        test_examples=options.test_examples,
+    )
+
+
+def _npz(path: str, options: SourceOptions) -> ImageDataset:
+    return load_npz(path, options.image_size)
+
+
+def _tfds(name: str, options: SourceOptions) -> ImageDataset:
+    return load_tfds(
+        name,
+        data_dir=options.data_dir,
+        idx_dir=options.idx_dir,
+        download=options.download,
+        image_size=options.image_size,
+        train_examples=options.train_examples,
+        test_examples=options.test_examples,
+        also_known=[key for key in SOURCES if not key.endswith(":")],
+    )
+
+
+# A key that ends in ":" is a prefix; what follows it is the loader's first argument.
+SOURCES: dict[str, Callable[[str, SourceOptions], ImageDataset]] = {
+    "digits": _digits,
+    "folder:": _folder,
+    "npz:": _npz,
+}

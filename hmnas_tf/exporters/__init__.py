@@ -1,0 +1,1 @@
+"""The deployable artifacts: `.keras`, SavedModel, ONNX (floor 3)."""

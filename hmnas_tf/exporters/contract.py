@@ -1,0 +1,138 @@
+"""What every exporter is given: a stock Keras model from `image` to logits, and the facts that travel with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling:
+    """What a user of an artifact must know and the weights do not say; written into every artifact.
+
+    The input of every artifact is `(pixels / 255 - mean) / std` with channels last, where pixels are 0..255.
+
+    Attributes:
+        class_names: one name a class, in the order of the logits.
+        mean: one number a channel, of pixel values scaled to [0, 1].
+        std: one number a channel, of pixel values scaled to [0, 1].
+        image_shape: (height, width, channels) in pixels.
+
+    Raises:
+        ValueError: when the shape is not three positive numbers, mean and std are not one finite number a channel, or a
+            class name cannot be written as UTF-8 (a folder name may hold such bytes).
+    """
+
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_shape: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        # Plain Python values, whatever came in (lists, NumPy scalars): they are written as JSON.
+        for field, kind in (("class_names", str), ("mean", float), ("std", float), ("image_shape", int)):
+            object.__setattr__(self, field, tuple(kind(value) for value in getattr(self, field)))
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ValueError(
+                f"image_shape: expected (height, width, channels) >= 1, received {self.image_shape}"
+            )
+        for field in ("mean", "std"):
+            values = getattr(self, field)
+            if len(values) != self.image_shape[-1] or not all(map(math.isfinite, values)):
+                expected = f"one finite number for each of {self.image_shape[-1]} channels"
+                raise ValueError(f"{field}: expected {expected}, received {values}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std: expected numbers above 0, received {self.std}")
+        broken = [name for name in self.class_names if name != name.encode("utf-8", "ignore").decode("utf-8")]
+        if broken:
+            raise ValueError(f"class_names: expected valid UTF-8, received {broken!a}; rename the class")
+
+    def to_strings(self) -> dict[str, str]:
+        """Returns the labelling as strings only, the sole type that ONNX metadata has; lists are JSON."""
+        colour = {1: "gray", 3: "RGB"}.get(self.image_shape[-1], "unknown")
+        return {
+            "class_names": json.dumps(self.class_names),
+            "mean": json.dumps(self.mean),
+            "std": json.dumps(self.std),
+            "image_shape": json.dumps(self.image_shape),
+            "layout": "NHWC",
+            "colour": colour,
+            "normalisation": "(pixels / 255 - mean) / std",
+        }
+
+    def to_json(self) -> str:
+        """Returns the labelling as the JSON text that is put beside the weights in `.keras` and SavedModel."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def require_exportable(model: keras.Model, labelling: Labelling | None = None) -> None:
+    """Refuses a model that an exporter would turn into a wrong or unloadable artifact, before anything is written.
+
+    The formats fail late and unclearly: NaN is exported without complaint, a bfloat16 model passes ONNX's checker
+    and is refused by the runtime, and a `.keras` file with a custom layer loads only where that layer was imported.
+
+    Args:
+        model: input `image` float32 [None, H, W, C], output logits [None, classes].
+        labelling: checked against the model when given.
+
+    Raises:
+        ValueError: naming what was expected, what was received and the remedy.
+    """
+    _require_signature(model, labelling)
+    for layer in _layers(model):
+        kind = type(layer)
+        if not kind.__module__.startswith("keras.") or isinstance(layer, keras.layers.Lambda):
+            received = f"layer {layer.name!r} of {kind.__module__}.{kind.__name__}"
+            raise ValueError(
+                f"expected stock Keras layers only, received {received}; fold the derived network first"
+            )
+        if layer.compute_dtype != "float32":
+            raise ValueError(
+                f"expected a float32 model, received layer {layer.name!r} computing in {layer.compute_dtype}; "
+                "build it again under the float32 policy and copy the weights with set_weights"
+            )
+    for variable in model.weights:
+        if not np.isfinite(variable.numpy()).all():
+            raise ValueError(
+                f"expected finite weights, received NaN or infinity in {variable.path!r}; the training diverged"
+            )
+
+
+def _require_signature(model: keras.Model, labelling: Labelling | None) -> None:
+    inputs, outputs = getattr(model, "inputs", None) or (), getattr(model, "outputs", None) or ()
+    received = [(tensor.name, tuple(tensor.shape), tensor.dtype) for tensor in inputs]
+    fixed = len(received) == 1 and received[0][0] == INPUT_NAME and received[0][2] == "float32"
+    if not (fixed and len(received[0][1]) == 4 and None not in received[0][1][1:]):
+        raise ValueError(
+            f"expected one input {INPUT_NAME!r} float32 (None, height, width, channels), received {received}; "
+            "build the model from keras.Input(shape, name='image')"
+        )
+    shapes = [tuple(tensor.shape) for tensor in outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] is None:
+        raise ValueError(f"expected one output of logits (None, classes), received {shapes}")
+    if labelling is None:
+        return
+    if received[0][1][1:] != labelling.image_shape:
+        raise ValueError(
+            f"image_shape: expected {received[0][1][1:]} as the model's input, received {labelling.image_shape}"
+        )
+    if len(labelling.class_names) != shapes[0][1]:
+        raise ValueError(
+            f"class_names: expected {shapes[0][1]} names, one for each logit, received {len(labelling.class_names)}"
+        )
+
+
+def _layers(model: keras.Model) -> Iterator[keras.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer

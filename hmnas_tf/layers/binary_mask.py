@@ -1,0 +1,27 @@
+"""The binary mask and its straight-through gradient (paper §3.3, Eq. 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+
+def binarize(real_mask: Any, threshold: float) -> Any:
+    """Returns 1 where a real mask is above the threshold, else 0; its gradient passes straight through (Eq. 4).
+
+    M = H(M^r - tau), with H(0) = 0. The gradient of M is used as the gradient of M^r as it is, without clamping, as in
+    BinaryConnect and Piggyback; so a mask that fell to 0 can come back.
+
+    Args:
+        real_mask: float tensor of any shape, M^r. Keep it in float32: at 1e-2 the steps of bfloat16 are larger than
+            a mask's learning rate.
+        threshold: tau.
+
+    Returns:
+        A tensor like `real_mask` of exact zeros and ones.
+    """
+    real_mask = ops.convert_to_tensor(real_mask)
+    hard = ops.cast(real_mask > threshold, real_mask.dtype)
+    # The difference is exactly 0, so the value is exactly 0 or 1, and its gradient is exactly 1.
+    return ops.stop_gradient(hard) + (real_mask - ops.stop_gradient(real_mask))

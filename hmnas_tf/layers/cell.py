@@ -1,0 +1,115 @@
+"""A cell: a directed acyclic graph of mixed operations (paper §4.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
+from hmnas_tf.layers import fused
+from hmnas_tf.layers.factorized_reduce import FactorizedReduce
+from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.mixed_operation import MixedOperation
+from hmnas_tf.layers.relu_pointwise_norm import ReluPointwiseNorm
+from hmnas_tf.space.topology import INPUTS, CellPlan, cell_edges, edges_from
+
+
+@keras.saving.register_keras_serializable(package="hmnas_tf")
+class Cell(keras.layers.Layer):
+    """Two input nodes, intermediate nodes fed by all nodes before them, and the concatenation of the latter.
+
+    Args:
+        channels: C of every node.
+        nodes: intermediate nodes; 4 give 14 edges.
+        operations: names of the candidate operations.
+        reduction: whether edges from the inputs have stride 2.
+        previous_reduction: whether the first input has twice the second's resolution.
+        affine: of all batch normalizations.
+        threshold: tau of all weight masks.
+
+    Inputs: the outputs of cells k-2 and k-1, [batch, height, width, any], and the mixing weights [edges, operations].
+    Output: [batch, height', width', nodes * channels].
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        nodes: int = 4,
+        operations: tuple[str, ...] = PAPER_OPERATIONS,
+        reduction: bool = False,
+        previous_reduction: bool = False,
+        affine: bool = False,
+        threshold: float = MASK_THRESHOLD,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.nodes = nodes
+        self.operations = tuple(operations)
+        self.reduction = reduction
+        self.previous_reduction = previous_reduction
+        self.affine = affine
+        self.threshold = threshold
+        settings: dict[str, Any] = dict(affine=affine, threshold=threshold)
+        first = FactorizedReduce if previous_reduction else ReluPointwiseNorm
+        self.preprocess = [
+            first(channels, name="preprocess_0", **settings),
+            ReluPointwiseNorm(channels, name="preprocess_1", **settings),
+        ]
+        plan = CellPlan(0, channels, reduction, previous_reduction)
+        self.mixed = [  # one for each node that edges leave
+            MixedOperation(
+                channels,
+                edges=len(rows),
+                strides=plan.strides(source),
+                operations=self.operations,
+                name=f"mixed_{source}",
+                **settings,
+            )
+            for source, rows in enumerate(edges_from(nodes))
+        ]
+
+    def build(self, first_shape, second_shape, weights_shape=None):
+        for preprocess, shape in zip(self.preprocess, (first_shape, second_shape), strict=True):
+            preprocess.build(shape)
+        for source, mixed in enumerate(self.mixed):
+            mixed.build(self._node_shape(second_shape, inner=source >= INPUTS))
+
+    def _node_shape(self, second_shape: tuple, inner: bool) -> tuple:
+        batch, height, width, _ = second_shape
+        strides = 2 if self.reduction and inner else 1
+        return (batch, halved(height, strides), halved(width, strides), self.channels)
+
+    def output_shape_for(self, second_shape: tuple) -> tuple:
+        """Returns the shape of the result from the shape of the second input."""
+        return (*self._node_shape(second_shape, inner=True)[:3], self.nodes * self.channels)
+
+    def call(self, first, second, weights, training=None):
+        states = [p(x, training=training)[0] for p, x in zip(self.preprocess, (first, second), strict=True)]
+        weights = ops.cast(weights, self.compute_dtype)
+        rows = edges_from(self.nodes)
+        incoming: list[list] = [[] for _ in range(self.nodes)]
+        for source in range(INPUTS + self.nodes):
+            if source >= INPUTS:
+                # Eq. 2: a node is the sum of its incoming edges, whose importance is in the mixing weights already.
+                states.append(fused.add(incoming[source - INPUTS]))
+            if source < len(self.mixed):
+                own = ops.take(weights, rows[source], axis=0)
+                terms = self.mixed[source].terms(states[source], own, training)
+                for row, summands in zip(rows[source], terms, strict=True):
+                    incoming[cell_edges(self.nodes)[row].target - INPUTS] += summands
+        return ops.concatenate(states[INPUTS:], axis=-1)
+
+    def get_config(self):
+        return super().get_config() | {
+            "channels": self.channels,
+            "nodes": self.nodes,
+            "operations": self.operations,
+            "reduction": self.reduction,
+            "previous_reduction": self.previous_reduction,
+            "affine": self.affine,
+            "threshold": self.threshold,
+        }

@@ -1,0 +1,93 @@
+"""Halving the resolution without losing pixels (DARTS' FactorizedReduce)."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from hmnas_tf.config import MASK_THRESHOLD
+from hmnas_tf.layers import stock
+from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.masked_pointwise import MaskedPointwise
+
+
+@keras.saving.register_keras_serializable(package="hmnas_tf")
+class FactorizedReduce(keras.layers.Layer):
+    """ReLU, two 1x1 convolutions of stride 2 to half the channels each, concatenation, batch normalization.
+
+    The second convolution reads the input shifted by one pixel in both axes. Odd sizes are padded by one zero row and
+    column at the end for it; DARTS cannot take them.
+
+    Args:
+        channels: output channels, even.
+        edges: parallel reductions of the same input.
+        affine: of the batch normalization.
+        threshold: tau of the kernels' masks.
+
+    Inputs: [batch, height, width, any], and factors [edges] of the results or None.
+    Output: a list of `edges` tensors [batch, ceil(height / 2), ceil(width / 2), channels].
+
+    Raises:
+        ValueError: if `channels` is odd.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        edges: int = 1,
+        affine: bool = False,
+        threshold: float = MASK_THRESHOLD,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if channels % 2:
+            raise ValueError(f"channels={channels} must be even: each of two convolutions makes half of them.")
+        self.channels = channels
+        self.edges = edges
+        self.affine = affine
+        self.threshold = threshold
+        self.even, self.odd = (
+            MaskedPointwise(channels // 2, edges=edges, threshold=threshold, name=name) for name in ("even", "odd")
+        )
+        self.batch_norm = BatchNorm(affine=affine, edges=edges, name="batch_norm")
+
+    def build(self, input_shape):
+        batch, height, width, channels = input_shape
+        self._pads = (height % 2, width % 2)
+        half = (batch, halved(height, 2), halved(width, 2), channels)
+        self.even.build(half)
+        self.odd.build(half)
+        self.batch_norm.build((*half[:3], self.channels))
+
+    def call(self, inputs, factors=None, training=None):
+        x = ops.relu(inputs)
+        shifted = x[:, 1::2, 1::2]
+        if any(self._pads):
+            shifted = ops.pad(shifted, [[0, 0], *([0, pad] for pad in self._pads), [0, 0]])
+        halves = zip(self.even([x[:, ::2, ::2]]), self.odd([shifted]), strict=True)
+        return self.batch_norm([ops.concatenate(pair, axis=-1) for pair in halves], factors, training=training)
+
+    def stock(self, x, name: str, *, edge: int = 0, inputs=None):
+        """Applies the function of one edge in stock layers to a Keras tensor; `inputs` as in `stock.pointwise`."""
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+        shifted = x
+        if any(self._pads):
+            pads = tuple((0, pad) for pad in self._pads)
+            shifted = keras.layers.ZeroPadding2D(pads, name=f"{name}_pad")(shifted)
+        shifted = keras.layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_shift")(shifted)
+        halves = [
+            stock.pointwise(x, self.even, f"{name}_even", edge=edge, inputs=inputs, strides=2),
+            stock.pointwise(shifted, self.odd, f"{name}_odd", edge=edge, inputs=inputs, strides=2),
+        ]
+        y = keras.layers.Concatenate(name=f"{name}_concat")(halves)
+        return stock.batch_normalization(y, self.batch_norm, f"{name}_bn", edge=edge)
+
+    def get_config(self):
+        return super().get_config() | {
+            "channels": self.channels,
+            "edges": self.edges,
+            "affine": self.affine,
+            "threshold": self.threshold,
+        }

@@ -1,0 +1,63 @@
+"""What all masked convolutions share: a kernel, its real mask, and the product of the two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
+from hmnas_tf.layers.binary_mask import binarize
+
+
+class MaskedKernel(keras.layers.Layer):
+    """A convolution with kernel w * M, M = H(M^r - tau) (paper §3.3, Eqs. 3 and 4); it has no bias.
+
+    A fresh mask is all ones, so the layer is a plain convolution until somebody trains `real_mask`. Where M is 0 the
+    gradient of the kernel is 0.
+
+    Args:
+        threshold: tau.
+    """
+
+    def __init__(self, *, threshold: float = MASK_THRESHOLD, **kwargs):
+        super().__init__(**kwargs)
+        self.threshold = threshold
+
+    def _add_kernel(self, shape: Sequence[int], fan_in: int, pixels: Sequence[int]) -> None:
+        """Adds the kernel, He-normal for `fan_in` inputs an output, and its mask; `pixels` are those of an output."""
+        he_normal = keras.initializers.RandomNormal(stddev=math.sqrt(2.0 / fan_in))
+        self.kernel = self.add_weight(shape=shape, initializer=he_normal, name="kernel")
+        self.real_mask = self.add_weight(
+            shape=shape,
+            initializer=keras.initializers.Constant(MASK_INITIAL),
+            dtype="float32",
+            autocast=False,
+            name="real_mask",
+        )
+        self.positions = math.prod(pixels)
+
+    def masked_kernel(self):
+        """Returns w * M in the kernel's dtype: the one place where a kernel meets its mask."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        return kernel * ops.cast(binarize(self.real_mask, self.threshold), kernel.dtype)
+
+    def pair(self, inputs: list) -> list[tuple]:
+        """Returns one (input, kernel) an edge; a single input is read by all edges."""
+        kernels = ops.unstack(self.masked_kernel(), self.kernel.shape[0])
+        return list(zip(inputs if len(inputs) > 1 else inputs * len(kernels), kernels, strict=True))
+
+    def binary_mask(self) -> np.ndarray:
+        """Returns M as a bool array of the kernel's shape."""
+        return ops.convert_to_numpy(binarize(self.real_mask, self.threshold)) > 0
+
+    def get_config(self):
+        return super().get_config() | {"threshold": self.threshold}
+
+
+def halved(size: int, strides: int) -> int:
+    """Returns how many pixels of `size` remain when every `strides`-th is kept from the first."""
+    return -(-size // strides)

@@ -1,0 +1,42 @@
+"""1x1 convolutions, one a parallel edge, whose kernels are gated by learned binary masks."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from hmnas_tf.layers.masked_kernel import MaskedKernel
+
+
+@keras.saving.register_keras_serializable(package="hmnas_tf")
+class MaskedPointwise(MaskedKernel):
+    """Masked 1x1 convolutions as matrix products.
+
+    Args:
+        filters: output channels of each.
+        edges: parallel convolutions, each with a kernel of its own.
+        threshold: tau.
+
+    Input: a list of one (which all edges read) or `edges` tensors [batch, height, width, channels].
+    Output: a list of `edges` tensors [batch, height, width, filters].
+    """
+
+    def __init__(self, filters: int, *, edges: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.edges = edges
+
+    def build(self, input_shape):
+        _, height, width, channels = input_shape
+        self._add_kernel((self.edges, channels, self.filters), channels, (height, width))
+
+    def call(self, inputs):
+        return [self._product(x, kernel) for x, kernel in self.pair(inputs)]
+
+    def _product(self, x, kernel):
+        _, height, width, channels = x.shape
+        pixels = ops.reshape(x, (-1, channels))
+        return ops.reshape(ops.matmul(pixels, kernel), (-1, height, width, self.filters))
+
+    def get_config(self):
+        return super().get_config() | {"filters": self.filters, "edges": self.edges}

@@ -1,0 +1,83 @@
+"""All candidate operations, on all edges that leave a node, at once."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
+from hmnas_tf.layers import fused
+from hmnas_tf.layers.operations import OPERATIONS
+
+
+@keras.saving.register_keras_serializable(package="hmnas_tf")
+class MixedOperation(keras.layers.Layer):
+    """The weighted sum of all candidate operations on one input (paper §3.1, Eq. 1), for each edge that leaves it.
+
+    mixed_e(x) = sum_o weight_(e,o) * o_e(x). The weights come from a `MultiLevelEncoding`, which has already taken the
+    softmax, multiplied it with the edge's importance (Eq. 2) and gated it with the masks (§3.3).
+
+    Args:
+        channels: of input and output.
+        edges: that leave the node; each has operations with weights of its own.
+        strides: 1, or 2 to halve the resolution.
+        operations: names in `OPERATIONS`.
+        affine: of the operations' batch normalizations.
+        threshold: tau of the operations' weight masks.
+
+    Inputs: [batch, height, width, channels] and the mixing weights [edges, operations].
+    Output: a list with one [batch, ceil(height / strides), ceil(width / strides), channels] an edge.
+
+    Raises:
+        ValueError: if an operation is unknown.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        edges: int = 1,
+        strides: int = 1,
+        operations: tuple[str, ...] = PAPER_OPERATIONS,
+        affine: bool = False,
+        threshold: float = MASK_THRESHOLD,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        unknown = [name for name in operations if name not in OPERATIONS]
+        if unknown or not operations:
+            raise ValueError(f"operations={','.join(operations)!r}: choose some of {', '.join(sorted(OPERATIONS))}.")
+        self.edges = edges
+        self.channels = channels
+        self.strides = strides
+        self.operations = tuple(operations)
+        self.affine = affine
+        self.threshold = threshold
+        settings = dict(edges=edges, strides=strides, affine=affine, threshold=threshold)
+        self.candidates = [OPERATIONS[name](channels, name=name, **settings) for name in self.operations]
+
+    def build(self, inputs_shape, weights_shape=None):
+        for candidate in self.candidates:
+            candidate.build(inputs_shape)
+
+    def call(self, inputs, weights, training=None):
+        return [fused.add(terms) for terms in self.terms(inputs, weights, training)]
+
+    def terms(self, inputs, weights, training: bool | None) -> list[list]:
+        """Returns the summands of each edge, so that a node can add those of all its edges at once."""
+        columns = ops.unstack(weights, len(self.candidates), axis=1)
+        results = [
+            candidate(inputs, column, training=training)
+            for candidate, column in zip(self.candidates, columns, strict=True)
+        ]
+        return [list(terms) for terms in zip(*results, strict=True)]
+
+    def get_config(self):
+        return super().get_config() | {
+            "channels": self.channels,
+            "edges": self.edges,
+            "strides": self.strides,
+            "operations": self.operations,
+            "affine": self.affine,
+            "threshold": self.threshold,
+        }

@@ -1,0 +1,176 @@
+"""Importance of operations and edges, learned, and the masks that gate it (paper §3.1, §3.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from hmnas_tf.config import ARCHITECTURE_STDDEV, MASK_INITIAL, MASK_THRESHOLD
+from hmnas_tf.layers.binary_mask import binarize
+from hmnas_tf.space.topology import INPUTS, cell_edges, edges_into
+
+
+def operation_importance(alpha: Any) -> Any:
+    """Returns the softmax of alpha over the operations of each edge (Eq. 1): [edges, operations]."""
+    return ops.softmax(alpha, axis=-1)
+
+
+def _softmax_of_nodes(beta: Any, nodes: int) -> Any:
+    return ops.concatenate([ops.softmax(beta[part]) for part in edges_into(nodes)])
+
+
+EDGE_SOFTMAXES = {
+    "dag": lambda beta, nodes: ops.softmax(beta),  # over the whole cell, as the figures 4 to 6 show it
+    "node": _softmax_of_nodes,  # over a node's incoming edges (Eq. 2)
+}
+
+
+def edge_importance(beta: Any, nodes: int, softmax: str = "node") -> Any:
+    """Returns the softmax of beta, over the incoming edges of each node (Eq. 2) or over the whole cell: [edges]."""
+    return EDGE_SOFTMAXES[softmax](beta, nodes)
+
+
+def living_gates(operation_mask: Any, edge_mask: Any, importance: Any, nodes: int) -> Any:
+    """Returns which operations of which edges take part in a cell (paper §3.3; the rescue is a DECISION).
+
+    An operation takes part if neither it nor its edge is masked and the edge's source is alive. A node is alive if
+    anything that takes part reaches it; the two inputs always are. A cell none of whose nodes is alive keeps its most
+    important operation on an edge from an input: without it the network would have no path.
+
+    Args:
+        operation_mask: binary, [edges, operations].
+        edge_mask: binary, [edges].
+        importance: operation importance times edge importance, [edges, operations]: ranks what is kept.
+        nodes: intermediate nodes.
+
+    Returns:
+        Zeros and ones, [edges, operations], through which the masks' gradients pass.
+    """
+    edges = cell_edges(nodes)
+    gates = operation_mask * ops.expand_dims(edge_mask, -1)
+    hard, ranks = ops.stop_gradient(gates), ops.stop_gradient(importance)
+    from_inputs = [float(edge.source < INPUTS) for edge in edges]
+    strongest = ops.argmax(ops.reshape(ranks * ops.expand_dims(ops.array(from_inputs), -1), (-1,)))
+    path = ops.reshape(ops.one_hot(strongest, ops.size(gates), dtype=gates.dtype), ops.shape(gates))
+    rescue = path * (1.0 - ops.max(_alive(hard, nodes)[INPUTS:]))
+    alive = _alive(hard + rescue, nodes)
+    sources = ops.take(alive, [edge.source for edge in edges])
+    return gates * ops.expand_dims(sources, -1) + rescue
+
+
+def _alive(gates: Any, nodes: int) -> Any:
+    """Returns 1 for each node that something reaches, 0 for the others; inputs first: [2 + nodes]."""
+    on = ops.max(gates, axis=-1)
+    alive = ops.ones((INPUTS,), dtype=gates.dtype)
+    for part in edges_into(nodes):
+        node = ops.max(on[part] * alive, keepdims=True)
+        alive = ops.concatenate([alive, node])
+    return alive
+
+
+@keras.saving.register_keras_serializable(package="hmnas_tf")
+class MultiLevelEncoding(keras.layers.Layer):
+    """The architecture of a cell as numbers: alpha for operations, beta for edges, and a real mask for each.
+
+    It has no input, so it is not called: `mixing_weights` is softmax(alpha) * M_alpha * softmax(beta) * M_beta (Eqs. 1
+    and 2, projected as §3.3 asks). The masks gate what comes after the softmax: a 0 multiplied onto a logit would
+    remove nothing, since exp(0) = 1 (DECISION). All its weights and results are float32, also under mixed precision.
+
+    Args:
+        nodes: intermediate nodes of the cell.
+        operations: number of candidate operations.
+        edge_softmax: `node` (Eq. 2) or `dag`.
+        threshold: tau.
+        renormalize: let the surviving weights of each softmax sum to 1 again (DECISION: off).
+
+    Raises:
+        ValueError: if the edge softmax is unknown.
+    """
+
+    def __init__(
+        self,
+        nodes: int,
+        operations: int,
+        *,
+        edge_softmax: str = "node",
+        threshold: float = MASK_THRESHOLD,
+        renormalize: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs | {"dtype": "float32"})
+        if edge_softmax not in EDGE_SOFTMAXES:
+            raise ValueError(f"edge_softmax={edge_softmax!r}: choose one of {', '.join(sorted(EDGE_SOFTMAXES))}.")
+        self.nodes = nodes
+        self.operations = operations
+        self.edge_softmax = edge_softmax
+        self.threshold = threshold
+        self.renormalize = renormalize
+        edges = len(cell_edges(nodes))
+        self.alpha = self._add("alpha", (edges, operations))
+        self.beta = self._add("beta", (edges,))
+        self.operation_mask = self._add("operation_mask", (edges, operations), MASK_INITIAL)
+        self.edge_mask = self._add("edge_mask", (edges,), MASK_INITIAL)
+        self.built = True
+
+    def _add(self, name: str, shape: tuple[int, ...], value: float | None = None) -> keras.Variable:
+        initializer = keras.initializers.RandomNormal(stddev=ARCHITECTURE_STDDEV)
+        if value is not None:
+            initializer = keras.initializers.Constant(value)
+        return self.add_weight(shape=shape, initializer=initializer, name=name, autocast=False)
+
+    @property
+    def architecture_parameters(self) -> list[keras.Variable]:
+        """alpha and beta."""
+        return [self.alpha, self.beta]
+
+    @property
+    def real_masks(self) -> list[keras.Variable]:
+        """The real masks of operations and edges."""
+        return [self.operation_mask, self.edge_mask]
+
+    def importances(self) -> tuple[Any, Any]:
+        """Returns operation importance [edges, operations] and edge importance [edges], before masking."""
+        return operation_importance(self.alpha), edge_importance(self.beta, self.nodes, self.edge_softmax)
+
+    def gates(self) -> Any:
+        """Returns which operations take part, [edges, operations]: `living_gates` of the binarized masks."""
+        of_operations, of_edges = self.importances()
+        masks = (binarize(mask, self.threshold) for mask in self.real_masks)
+        return living_gates(*masks, of_operations * ops.expand_dims(of_edges, -1), self.nodes)
+
+    def surviving_importances(self) -> tuple[Any, Any, Any]:
+        """Returns gates, operation importance and edge importance, renormalized over the survivors if so asked."""
+        gates = self.gates()
+        of_operations, of_edges = self.importances()
+        if self.renormalize:
+            alive = ops.max(gates, axis=-1)
+            of_operations = of_operations / _sum_or_one(of_operations * gates)
+            of_edges = of_edges / self._sum_of_survivors(of_edges * alive)
+        return gates, of_operations, of_edges
+
+    def _sum_of_survivors(self, surviving: Any) -> Any:
+        if self.edge_softmax == "dag":
+            return _sum_or_one(surviving)
+        sums = [ops.repeat(_sum_or_one(surviving[part]), part.stop - part.start) for part in edges_into(self.nodes)]
+        return ops.concatenate(sums)
+
+    def mixing_weights(self) -> Any:
+        """Returns the weight of every operation of every edge in its node's sum, [edges, operations]."""
+        gates, of_operations, of_edges = self.surviving_importances()
+        return of_operations * ops.expand_dims(of_edges, -1) * gates
+
+    def get_config(self):
+        return super().get_config() | {
+            "nodes": self.nodes,
+            "operations": self.operations,
+            "edge_softmax": self.edge_softmax,
+            "threshold": self.threshold,
+            "renormalize": self.renormalize,
+        }
+
+
+def _sum_or_one(values: Any) -> Any:
+    total = ops.sum(values, axis=-1, keepdims=True)
+    return ops.where(total > 0, total, ops.ones_like(total))

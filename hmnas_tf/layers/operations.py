@@ -1,0 +1,259 @@
+"""The candidate operations (paper §4.1; DARTS, arXiv:1806.09055, Appendix A.1.1).
+
+An operation is a Keras layer made with `(channels, edges=..., strides=1 or 2, affine=..., threshold=...)`. It computes
+the operation for all `edges` that leave one node, each with its own weights: from [batch, height, width, channels] and
+the edges' mixing weights [edges] to a list of `edges` tensors weight * o(x), each
+[batch, ceil(height / strides), ceil(width / strides), channels]. `stock` expresses one edge, without its mixing weight,
+in stock Keras layers. Adding an operation means adding its class and its line in `OPERATIONS`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import keras
+from keras import ops
+
+from hmnas_tf.config import MASK_THRESHOLD
+from hmnas_tf.layers import stock
+from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.factorized_reduce import FactorizedReduce
+from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
+from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.masked_pointwise import MaskedPointwise
+
+package = partial(keras.saving.register_keras_serializable, package="hmnas_tf")
+
+
+def subsample(x: Any, strides: int) -> Any:
+    """Returns every `strides`-th pixel of both axes, from the first."""
+    return x if strides == 1 else x[:, ::strides, ::strides]
+
+
+def weighted(x: Any, weights: Any, edges: int) -> list:
+    """Returns weight * x for each edge."""
+    return [x] * edges if weights is None else [weight * x for weight in ops.unstack(weights, edges)]
+
+
+class Operation(keras.layers.Layer):
+    """What all candidate operations are made with.
+
+    Args:
+        channels: of input and output.
+        edges: that leave the node, each with its own weights.
+        strides: 1, or 2 to halve the resolution.
+        affine: whether batch normalizations learn a scale and an offset.
+        threshold: tau of the kernels' masks.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        edges: int = 1,
+        strides: int = 1,
+        affine: bool = False,
+        threshold: float = MASK_THRESHOLD,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.edges = edges
+        self.strides = strides
+        self.affine = affine
+        self.threshold = threshold
+
+    def output_shape_for(self, input_shape: tuple) -> tuple:
+        """Returns the shape of each result."""
+        batch, height, width, channels = input_shape
+        return (batch, halved(height, self.strides), halved(width, self.strides), channels)
+
+    def stock(self, x: Any, name: str, edge: int) -> Any:
+        """Applies the function of one edge in stock Keras layers, whose names start with `name`, to a Keras tensor."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return super().get_config() | {
+            "channels": self.channels,
+            "edges": self.edges,
+            "strides": self.strides,
+            "affine": self.affine,
+            "threshold": self.threshold,
+        }
+
+
+class DepthwiseOperation(Operation):
+    """An operation with a square depthwise kernel.
+
+    Args:
+        kernel_size: in pixels, odd.
+    """
+
+    def __init__(self, channels: int, *, kernel_size: int, **kwargs):
+        super().__init__(channels, **kwargs)
+        self.kernel_size = kernel_size
+
+    def get_config(self):
+        return super().get_config() | {"kernel_size": self.kernel_size}
+
+
+@package()
+class SeparableUnit(DepthwiseOperation):
+    """ReLU, depthwise convolution, 1x1 convolution, batch normalization.
+
+    Args:
+        dilation_rate: of the depthwise convolution. With strides 2 it must be even: then only every second pixel is
+            read, so the input is sub-sampled and the dilation halved, which is exactly the same function, four times
+            cheaper.
+    """
+
+    def __init__(self, channels: int, *, dilation_rate: int = 1, **kwargs):
+        super().__init__(channels, **kwargs)
+        self.dilation_rate = dilation_rate
+        self.subsampling = self.strides if dilation_rate > 1 else 1
+        stack = dict(edges=self.edges, threshold=self.threshold)
+        self.depthwise = MaskedDepthwiseConv2D(
+            self.kernel_size,
+            strides=self.strides // self.subsampling,
+            dilation_rate=dilation_rate // self.subsampling,
+            name="depthwise",
+            **stack,
+        )
+        self.pointwise = MaskedPointwise(channels, name="pointwise", **stack)
+        self.batch_norm = BatchNorm(affine=self.affine, edges=self.edges, name="batch_norm")
+
+    def build(self, input_shape):
+        batch, height, width, channels = input_shape
+        sampled = (batch, halved(height, self.subsampling), halved(width, self.subsampling), channels)
+        self.depthwise.build(sampled)
+        outputs = self.output_shape_for(input_shape)
+        self.pointwise.build(outputs)
+        self.batch_norm.build(outputs)
+
+    def call(self, inputs, weights=None, training=None):
+        return self.chain([inputs], weights, training=training)
+
+    def chain(self, inputs: list, weights: Any, training: bool | None) -> list:
+        """Does what `call` does from one input an edge, or from one for all of them."""
+        x = [ops.relu(subsample(tensor, self.subsampling)) for tensor in inputs]
+        return self.batch_norm(self.pointwise(self.depthwise(x)), weights, training=training)
+
+    def stock(self, x, name, edge):
+        x = stock.subsample(x, self.subsampling, f"{name}_subsample")
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+        x = stock.depthwise_conv2d(x, self.depthwise, f"{name}_depthwise", edge=edge)
+        x = stock.pointwise(x, self.pointwise, f"{name}_pointwise", edge=edge)
+        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge)
+
+    def get_config(self):
+        return super().get_config() | {"dilation_rate": self.dilation_rate}
+
+
+@package()
+class SeparableConvolution(DepthwiseOperation):
+    """A separable convolution applied twice, the second time with stride 1."""
+
+    def __init__(self, channels: int, **kwargs):
+        super().__init__(channels, **kwargs)
+        settings = dict(
+            kernel_size=self.kernel_size, edges=self.edges, affine=self.affine, threshold=self.threshold
+        )
+        self.first = SeparableUnit(channels, strides=self.strides, name="first", **settings)
+        self.second = SeparableUnit(channels, name="second", **settings)
+
+    def build(self, input_shape):
+        self.first.build(input_shape)
+        self.second.build(self.first.output_shape_for(input_shape))
+
+    def call(self, inputs, weights=None, training=None):
+        return self.second.chain(self.first(inputs, training=training), weights, training=training)
+
+    def stock(self, x, name, edge):
+        return self.second.stock(self.first.stock(x, f"{name}_1", edge), f"{name}_2", edge)
+
+
+POOLS = {  # kind of pool: (tensor form, stock layer); both leave padded cells out
+    "average": (ops.average_pool, keras.layers.AveragePooling2D),
+    "max": (ops.max_pool, keras.layers.MaxPooling2D),
+}
+
+
+@package()
+class Pool(Operation):
+    """A 3x3 pool followed by batch normalization; it has no weights of its own, so all edges share it.
+
+    It is taken at stride 1 and then sub-sampled, because "same" pads unevenly at stride 2.
+
+    Args:
+        kind: `max`, which pads with minus infinity, or `average`, which leaves padded cells out of the mean.
+    """
+
+    def __init__(self, channels: int, *, kind: str, **kwargs):
+        super().__init__(channels, **kwargs)
+        self.kind = kind
+        self.batch_norm = BatchNorm(affine=self.affine, edges=self.edges, name="batch_norm")
+
+    def build(self, input_shape):
+        self.batch_norm.build(self.output_shape_for(input_shape), inputs=1)
+
+    def call(self, inputs, weights=None, training=None):
+        x = subsample(POOLS[self.kind][0](inputs, 3, strides=1, padding="same"), self.strides)
+        return self.batch_norm([x], weights, training=training)
+
+    def stock(self, x, name, edge):
+        x = POOLS[self.kind][1](3, strides=1, padding="same", name=f"{name}_pool")(x)
+        x = stock.subsample(x, self.strides, f"{name}_subsample")
+        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge)
+
+    def get_config(self):
+        return super().get_config() | {"kind": self.kind}
+
+
+@package()
+class Identity(Operation):
+    """The input as it is; a factorized reduce at stride 2."""
+
+    def __init__(self, channels: int, **kwargs):
+        super().__init__(channels, **kwargs)
+        self.reduce = None
+        if self.strides == 2:
+            self.reduce = FactorizedReduce(
+                channels, edges=self.edges, affine=self.affine, threshold=self.threshold, name="reduce"
+            )
+
+    def build(self, input_shape):
+        if self.reduce is not None:
+            self.reduce.build(input_shape)
+
+    def call(self, inputs, weights=None, training=None):
+        if self.reduce is not None:
+            return self.reduce(inputs, weights, training=training)
+        return weighted(inputs, weights, self.edges)
+
+    def stock(self, x, name, edge):
+        return x if self.reduce is None else self.reduce.stock(x, name, edge=edge)
+
+
+@package()
+class Zero(Operation):
+    """DARTS' `none`: zeros. HM-NAS does without, since its masks take an edge away."""
+
+    def call(self, inputs, weights=None, training=None):
+        return [ops.zeros_like(subsample(inputs, self.strides))] * self.edges
+
+    def stock(self, x, name, edge):
+        x = stock.subsample(x, self.strides, f"{name}_subsample")
+        return keras.layers.Rescaling(0.0, name=f"{name}_zero")(x)
+
+
+OPERATIONS = {
+    "avg_pool_3x3": partial(Pool, kind="average"),
+    "dil_conv_3x3": partial(SeparableUnit, kernel_size=3, dilation_rate=2),
+    "dil_conv_5x5": partial(SeparableUnit, kernel_size=5, dilation_rate=2),
+    "identity": Identity,
+    "max_pool_3x3": partial(Pool, kind="max"),
+    "none": Zero,
+    "sep_conv_3x3": partial(SeparableConvolution, kernel_size=3),
+    "sep_conv_5x5": partial(SeparableConvolution, kernel_size=5),
+}

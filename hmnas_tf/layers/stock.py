@@ -1,0 +1,96 @@
+"""Stock Keras layers that take over the values of ours; with them every layer of ours can express itself.
+
+`x` is always a Keras tensor [batch, height, width, channels], `name` the new layer's, `edge` which of the parallel
+edges of the source is meant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.masked_kernel import MaskedKernel
+
+
+def conv2d(x: Any, source: MaskedKernel, name: str) -> Any:
+    """Applies a convolution with the masked kernel of a `MaskedConv2D`."""
+    kernel = _kernel(source)
+    x = keras.layers.ZeroPadding2D(source.kernel_size // 2, name=f"{name}_pad")(x)
+    layer = keras.layers.Conv2D(
+        source.filters, source.kernel_size, strides=source.strides, use_bias=False, name=name
+    )
+    return _apply(layer, x, [kernel])
+
+
+def pointwise(
+    x: Any, source: MaskedKernel, name: str, *, edge: int = 0, inputs: np.ndarray | None = None, strides: int = 1
+) -> Any:
+    """Applies a 1x1 convolution with a masked kernel of a `MaskedPointwise`.
+
+    Args:
+        inputs: positions of the input channels that still exist, in order; None is all.
+        strides: in both directions.
+    """
+    kernel = _kernel(source)[edge]
+    kernel = kernel if inputs is None else kernel[inputs]
+    layer = keras.layers.Conv2D(source.filters, 1, strides=strides, use_bias=False, name=name)
+    return _apply(layer, x, [kernel[None, None]])
+
+
+def depthwise_conv2d(x: Any, source: MaskedKernel, name: str, *, edge: int = 0) -> Any:
+    """Applies a depthwise convolution with a masked kernel of a `MaskedDepthwiseConv2D`."""
+    padding = "same"
+    if source.strides > 1:
+        x = keras.layers.ZeroPadding2D(source.kernel_size // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    layer = keras.layers.DepthwiseConv2D(
+        source.kernel_size,
+        strides=source.strides,
+        padding=padding,
+        dilation_rate=source.dilation_rate,
+        use_bias=False,
+        name=name,
+    )
+    return _apply(layer, x, [_kernel(source)[edge]])
+
+
+def batch_normalization(x: Any, source: BatchNorm, name: str, *, edge: int = 0) -> Any:
+    """Applies a batch normalization with the statistics of a `BatchNorm`.
+
+    It is always affine: where the source is not, scale 1 and offset 0 start from the same function (§3.4, DECISION).
+    """
+    statistics = [np.asarray(v) for v in (source.moving_mean, source.moving_variance)]
+    mean, variance = (v[edge if len(v) > 1 else 0] for v in statistics)
+    gamma, beta = np.ones_like(mean), np.zeros_like(mean)
+    if source.affine:
+        gamma, beta = (np.asarray(v)[edge] for v in (source.gamma, source.beta))
+    layer = keras.layers.BatchNormalization(
+        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, synchronized=True, name=name
+    )
+    return _apply(layer, x, [gamma, beta, mean, variance])
+
+
+def dense(x: Any, source: keras.layers.Dense, name: str, *, inputs: np.ndarray | None = None) -> Any:
+    """Applies a dense layer with the values of `source`; `inputs` as in `pointwise`. Its results are float32."""
+    kernel, bias = (np.asarray(w) for w in source.weights)
+    layer = keras.layers.Dense(source.units, name=name, dtype="float32")
+    return _apply(layer, x, [kernel if inputs is None else kernel[inputs], bias])
+
+
+def subsample(x: Any, strides: int, name: str) -> Any:
+    """Keeps every `strides`-th pixel of both axes, from the first."""
+    return x if strides == 1 else keras.layers.MaxPooling2D(1, strides=strides, name=name)(x)
+
+
+def _kernel(source: MaskedKernel) -> np.ndarray:
+    return np.asarray(source.masked_kernel())
+
+
+def _apply(layer: keras.layers.Layer, x: Any, weights: list[np.ndarray]) -> Any:
+    y = layer(x)
+    layer.set_weights(weights)
+    return y

@@ -1,0 +1,142 @@
+"""The supernet: every candidate architecture at once (paper §3.1, §3.2)."""
+
+from __future__ import annotations
+
+import keras
+
+from hmnas_tf.config import MASK_THRESHOLD
+from hmnas_tf.layers.cell import Cell
+from hmnas_tf.layers.masked_kernel import MaskedKernel
+from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
+from hmnas_tf.layers.stem import Stem
+from hmnas_tf.space.topology import STEMS, Topology, sharing_groups
+
+
+class Supernet(keras.Model):
+    """A stem, a stack of cells of mixed operations, global average pooling and a linear classifier.
+
+    It is a network and nothing else: stages train it from outside. Its variables fall into `network_weights`,
+    `architecture_parameters`, `real_masks` and `batch_statistics`; every stage trains one of the first three groups.
+
+    Args:
+        topology: cells, channels, nodes and candidate operations.
+        num_classes: outputs of the classifier.
+        edge_softmax: `node` (Eq. 2) or `dag`.
+        cell_sharing: which cells share alpha, beta and their masks: `type`, `all` or `cell`.
+        affine: whether batch normalizations inside cells learn a scale and an offset.
+        threshold: tau of all masks.
+        renormalize: see `MultiLevelEncoding`.
+
+    Input: [batch, height, width, channels], normalised images. Output: logits [batch, num_classes], float32.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        num_classes: int,
+        *,
+        edge_softmax: str = "node",
+        cell_sharing: str = "type",
+        affine: bool = False,
+        threshold: float = MASK_THRESHOLD,
+        renormalize: bool = False,
+        **kwargs,
+    ):
+        super().__init__(name="supernet", **kwargs)
+        self.topology = topology
+        self.num_classes = num_classes
+        self.groups = sharing_groups(topology.plans, cell_sharing)
+        self.encodings = [
+            MultiLevelEncoding(
+                topology.nodes,
+                len(topology.operations),
+                edge_softmax=edge_softmax,
+                threshold=threshold,
+                renormalize=renormalize,
+                name=f"encoding_{group}",
+            )
+            for group in range(max(self.groups) + 1)
+        ]
+        self.stems = make_stems(topology, threshold)
+        self.cells = [
+            Cell(
+                plan.channels,
+                nodes=topology.nodes,
+                operations=topology.operations,
+                reduction=plan.reduction,
+                previous_reduction=plan.previous_reduction,
+                affine=affine,
+                threshold=threshold,
+                name=f"cell_{plan.index}",
+            )
+            for plan in topology.plans
+        ]
+        self.pool = keras.layers.GlobalAveragePooling2D()
+        self.classifier = keras.layers.Dense(num_classes, dtype="float32", name="classifier")
+
+    def build(self, input_shape):
+        """Builds every layer from the shape of the images, without tracing anything."""
+        first = second = input_shape
+        for stem in self.stems:
+            stem.build(second)
+            first, second = (second, stem.output_shape_for(second))
+        first = second if len(self.stems) == 1 else first
+        for cell in self.cells:
+            cell.build(first, second)
+            first, second = second, cell.output_shape_for(second)
+        self.classifier.build((second[0], second[-1]))
+
+    def call(self, images, training=None):
+        weights = [encoding.mixing_weights() for encoding in self.encodings]
+        first = self.stems[0](images, training=training)
+        second = self.stems[1](first, training=training) if len(self.stems) > 1 else first
+        for cell, group in zip(self.cells, self.groups, strict=True):
+            first, second = second, cell(first, second, weights[group], training=training)
+        return self.classifier(self.pool(second))
+
+    @property
+    def architecture_parameters(self) -> list[keras.Variable]:
+        """alpha and beta of every group of cells."""
+        return [variable for encoding in self.encodings for variable in encoding.architecture_parameters]
+
+    @property
+    def architecture_masks(self) -> list[keras.Variable]:
+        """Real masks of operations and edges."""
+        return [variable for encoding in self.encodings for variable in encoding.real_masks]
+
+    @property
+    def masked_convolutions(self) -> list[MaskedKernel]:
+        """All convolutions whose kernels are masked: stem, preprocessing and candidate operations."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, MaskedKernel)]
+
+    @property
+    def weight_masks(self) -> list[keras.Variable]:
+        """Real masks of the convolution kernels."""
+        return [convolution.real_mask for convolution in self.masked_convolutions]
+
+    @property
+    def real_masks(self) -> list[keras.Variable]:
+        """All real masks (§3.3)."""
+        return self.architecture_masks + self.weight_masks
+
+    @property
+    def network_weights(self) -> list[keras.Variable]:
+        """Everything trainable that is neither an architecture parameter nor a mask."""
+        others = {id(variable) for variable in self.architecture_parameters + self.real_masks}
+        return [variable for variable in self.trainable_variables if id(variable) not in others]
+
+    @property
+    def batch_statistics(self) -> list[keras.Variable]:
+        """Moving means and variances of the batch normalizations."""
+        return list(self.non_trainable_variables)
+
+
+def make_stems(topology: Topology, threshold: float) -> list[Stem]:
+    """Returns the stem layers: one whose output both inputs of the first cell read, or one for each input."""
+    channels = topology.initial_channels
+    if topology.stem == "cifar":
+        return [Stem((STEMS["cifar"].multiplier * channels,), threshold=threshold, name="stem")]
+    return [
+        Stem((channels // 2, channels), strides=2, threshold=threshold, name="stem_0"),
+        Stem((channels,), strides=2, activate_first=True, threshold=threshold, name="stem_1"),
+    ]

@@ -1,0 +1,1 @@
+"""Search space: topology and genotype, in pure Python."""

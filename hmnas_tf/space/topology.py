@@ -1,0 +1,129 @@
+"""Topology of cells and of the network they are stacked into (paper §4.1; DARTS, arXiv:1806.09055, Appendix A)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hmnas_tf.config import STEM_MULTIPLIER
+
+INPUTS = 2  # a cell reads the outputs of the two cells before it
+
+CELL_SHARINGS = {  # which cells share alpha, beta and their masks: group of a cell by its plan
+    "all": lambda cell: 0,
+    "cell": lambda cell: cell.index,
+    "type": lambda cell: int(cell.reduction),
+}
+
+
+class Edge(NamedTuple):
+    """A directed edge of a cell; nodes 0 and 1 are the inputs, 2, 3, ... the intermediate nodes."""
+
+    source: int
+    target: int
+
+
+def cell_edges(nodes: int) -> tuple[Edge, ...]:
+    """Returns the edges of a fully connected cell, target by target and source by source: rows of alpha and beta.
+
+    Args:
+        nodes: intermediate nodes; 4 give 2 + 3 + 4 + 5 = 14 edges.
+    """
+    return tuple(Edge(s, t) for t in range(INPUTS, INPUTS + nodes) for s in range(t))
+
+
+def edges_into(nodes: int) -> tuple[slice, ...]:
+    """Returns, for each intermediate node, the slice of `cell_edges` that holds its incoming edges."""
+    stops = [sum(range(INPUTS, INPUTS + n + 1)) for n in range(nodes)]
+    return tuple(slice(stop - INPUTS - n, stop) for n, stop in enumerate(stops))
+
+
+def edges_from(nodes: int) -> tuple[tuple[int, ...], ...]:
+    """Returns, for each node that anything can leave, the rows of `cell_edges` that hold its outgoing edges."""
+    edges = cell_edges(nodes)
+    sources = range(INPUTS + nodes - 1)
+    return tuple(tuple(row for row, edge in enumerate(edges) if edge.source == s) for s in sources)
+
+
+@dataclasses.dataclass(frozen=True)
+class CellPlan:
+    """Where a cell stands: its channels, whether it halves the resolution, and whether the cell before it did."""
+
+    index: int
+    channels: int
+    reduction: bool
+    previous_reduction: bool
+
+    def strides(self, source: int) -> int:
+        """Returns the stride of edges that leave `source`: 2 from an input of a reduction cell, else 1."""
+        return 2 if self.reduction and source < INPUTS else 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Topology:
+    """Shape of a network of cells, independent of its operations' weights.
+
+    Args:
+        initial_channels: C of the first cell; it doubles at each reduction cell.
+        cells: number of cells; those at cells // 3 and 2 * cells // 3 are reduction cells.
+        nodes: intermediate nodes of a cell.
+        operations: names of the candidate operations, columns of alpha.
+        stem: `cifar` (one convolution) or `imagenet` (three of stride 2).
+
+    Raises:
+        ValueError: if the stem is unknown.
+    """
+
+    initial_channels: int
+    cells: int
+    nodes: int
+    operations: tuple[str, ...]
+    stem: str = "cifar"
+
+    def __post_init__(self):
+        if self.stem not in STEMS:
+            raise ValueError(f"stem={self.stem!r} is unknown: it must be one of {', '.join(sorted(STEMS))}.")
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """The edges of every cell."""
+        return cell_edges(self.nodes)
+
+    @property
+    def reductions(self) -> frozenset[int]:
+        """Indices of the reduction cells."""
+        return frozenset((self.cells // 3, 2 * self.cells // 3))
+
+    @property
+    def plans(self) -> tuple[CellPlan, ...]:
+        """One plan for each cell, in order."""
+        channels, before, plans = self.initial_channels, STEMS[self.stem].reduces, []
+        for index in range(self.cells):
+            reduction = index in self.reductions
+            channels *= 2 if reduction else 1
+            plans.append(CellPlan(index, channels, reduction, before))
+            before = reduction
+        return tuple(plans)
+
+    def smallest_image(self) -> int:
+        """Returns the least height and width, in pixels, that leave two pixels a side before the last reduction."""
+        return STEMS[self.stem].divides * 2 ** len(self.reductions)
+
+
+class StemPlan(NamedTuple):
+    """What a stem does: factor on C, factor on the resolution, and whether its two outputs differ in resolution."""
+
+    multiplier: int
+    divides: int
+    reduces: bool
+
+
+STEMS = {"cifar": StemPlan(STEM_MULTIPLIER, 1, False), "imagenet": StemPlan(1, 8, True)}
+
+
+def sharing_groups(plans: Sequence[CellPlan], sharing: str) -> tuple[int, ...]:
+    """Returns for each cell the number of its group; cells of a group share alpha and beta. Groups count from 0."""
+    keys = [CELL_SHARINGS[sharing](plan) for plan in plans]
+    order = list(dict.fromkeys(keys))
+    return tuple(order.index(key) for key in keys)

@@ -1,0 +1,91 @@
+"""What the training steps of all stages have in common: losses, gradients and metrics over any number of replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class Stage(keras.Model):
+    """A network being trained: wraps it, counts loss and error, and knows its optimizers.
+
+    `fit`, callbacks and distribution come from Keras. A stage has no layers of its own and never decides what a
+    network computes; it only trains one group of its variables.
+
+    Args:
+        network: maps images [batch, height, width, channels] to logits [batch, classes]; built.
+    """
+
+    def __init__(self, network: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.loss_mean = keras.metrics.Mean("loss")
+        self.error = keras.metrics.Mean("error")
+        self.built = True
+
+    @property
+    def optimizers(self) -> list[keras.optimizers.Optimizer]:
+        """All optimizers, built; a checkpoint needs every one."""
+        return [self.optimizer]
+
+    @property
+    def metrics(self):
+        return [self.loss_mean, self.error]
+
+    def call(self, images, training=None):
+        return self.network(images, training=training)
+
+    def loss_and_logits(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Returns the mean cross-entropy of a batch in training mode, and the logits."""
+        logits = self.network(images, training=True)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        return tf.reduce_mean(losses), logits
+
+    def count(self, loss: Any, labels: Any, logits: Any) -> dict[str, Any]:
+        """Adds a batch to loss and error (percent) and returns both, averaged over the epoch so far."""
+        self.loss_mean.update_state(loss)
+        self.error.update_state(100.0 * tf.cast(tf.argmax(logits, -1, labels.dtype) != labels, tf.float32))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Keeps Keras from calling the network once more to build it: it is built."""
+
+
+def gradients(loss: Callable[[], tuple], variables: Sequence[keras.Variable]) -> tuple[Any, list[Any], Any]:
+    """Returns the loss of this replica, the gradients of the mean loss over all replicas, and what else `loss` gave.
+
+    Args:
+        loss: computes (loss, anything) of this replica's part of the batch.
+        variables: only these are differentiated, so nothing else is computed on the way back.
+    """
+    values = [variable.value for variable in variables]
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        result, other = loss()
+        scaled = result / replicas
+    found = tape.gradient(scaled, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    if replicas > 1:
+        found = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, found)
+    return result, found, other
+
+
+def apply(optimizer: keras.optimizers.Optimizer, found: Sequence[Any], variables: Sequence[keras.Variable]) -> None:
+    """Lets an optimizer use gradients that are equal on all replicas; Keras sums over replicas, hence the division."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    optimizer.apply_gradients(zip((gradient / replicas for gradient in found), variables, strict=True))
+
+
+def clip(found: Sequence[Any], norm: float) -> list[Any]:
+    """Returns gradients scaled so that their global norm is at most `norm`; 0 is no limit."""
+    return list(found) if not norm else tf.clip_by_global_norm(found, norm)[0]
+
+
+def add_decay(found: Sequence[Any], variables: Sequence[keras.Variable], factor: float) -> list[Any]:
+    """Returns gradients with an L2 term; Keras' own `weight_decay` is decoupled, which is another method."""
+    if not factor:
+        return list(found)
+    return [gradient + factor * variable.value for gradient, variable in zip(found, variables, strict=True)]

@@ -1,0 +1,120 @@
+"""npz:FILE: what it reads and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hmnas_tf.data import load_dataset
+
+RNG = np.random.default_rng(3)
+
+
+def arrays(**changes) -> dict[str, np.ndarray]:
+    fields = {
+        "x_train": RNG.integers(0, 256, (12, 6, 5, 3)).astype(np.uint8),
+        "y_train": np.arange(12) % 3,
+        "x_test": RNG.integers(0, 256, (4, 6, 5, 3)).astype(np.uint8),
+        "y_test": np.arange(4) % 3,
+    }
+    return fields | changes
+
+
+def load(tmp_path, fields, **options):
+    np.savez(tmp_path / "set.npz", **fields)
+    return load_dataset(f"npz:{tmp_path / 'set.npz'}", **options)
+
+
+def test_reads_arrays_as_they_are(tmp_path):
+    fields = arrays()
+    dataset = load(tmp_path, fields)
+    assert np.array_equal(dataset.x_train, fields["x_train"])
+    assert np.array_equal(dataset.y_test, fields["y_test"])
+    assert dataset.class_names == ("0", "1", "2")
+    assert dataset.version.startswith("sha256:")
+    assert load(tmp_path, fields).version == dataset.version
+    assert load(tmp_path, arrays(x_test=fields["x_test"] ^ 1)).version != dataset.version
+
+
+def test_grey_names_columns_and_floats(tmp_path):
+    grey = RNG.integers(0, 256, (12, 6, 5)).astype(np.uint8)
+    fields = arrays(
+        x_train=grey.astype(np.float32) / 255,
+        y_train=(np.arange(12) % 3)[:, None],
+        x_test=grey[:4],
+        class_names=np.array(["cat", "dog", "eel"]),
+    )
+    dataset = load(tmp_path, fields)
+    assert np.array_equal(dataset.x_train, grey[..., None])
+    assert dataset.y_train.shape == (12,)
+    assert dataset.class_names == ("cat", "dog", "eel")
+
+
+def test_size_and_counts_are_honoured(tmp_path):
+    dataset = load(tmp_path, arrays(), image_size=4, train_examples=7)
+    assert dataset.x_train.shape == (7, 4, 4, 3)
+    assert dataset.x_test.shape == (4, 4, 4, 3)
+
+
+NAN = np.full((12, 6, 5, 3), np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": NAN}, "x_train has values that are not finite"),
+        ({"x_train": np.full((12, 6, 5, 3), 9.0)}, r"floats must lie in 0\.\.1, got 9\.\.9"),
+        ({"x_train": np.zeros((12, 6, 5, 3), np.uint16)}, "got uint16; scale it"),
+        ({"x_train": np.zeros((12, 6, 5, 3), np.int64)}, "got int64"),
+        ({"x_train": np.zeros((12, 90), np.uint8)}, r"x_train must be \[N, H, W\].*got \[12, 90\]"),
+        ({"x_train": np.zeros((12, 3, 6, 5), np.uint8)}, "channels last"),
+        ({"x_train": np.array([None] * 12)}, "x_train is an array of Python objects"),
+        ({"x_test": np.zeros((4, 6, 6, 3), np.uint8)}, "resize them to one size"),
+        ({"x_test": np.zeros((0, 6, 5, 3), np.uint8), "y_test": np.zeros(0, int)}, "at least one"),
+        ({"y_train": np.eye(3)[np.arange(12) % 3]}, "argmax"),
+        ({"y_train": np.arange(11) % 3}, r"\[12\], got \[11\]"),
+        ({"y_train": np.arange(12) % 3 - 1}, r"got -1\.\.1"),
+        ({"y_train": np.zeros(12, int), "y_test": np.zeros(4, int)}, "at least 2"),
+        ({"class_names": np.array(["cat", "dog"])}, r"2 classes need labels in 0\.\.1, got 0\.\.2"),
+        ({"class_names": np.arange(3)}, "class_names must be a list of strings"),
+    ],
+)
+def test_refuses(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load(tmp_path, arrays(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_names_the_missing_array(tmp_path):
+    fields = arrays()
+    del fields["y_test"]
+    with pytest.raises(ValueError, match="lacks y_test: it has x_train, y_train, x_test"):
+        load(tmp_path, fields)
+
+
+def test_refuses_files_that_are_no_archive(tmp_path):
+    path = tmp_path / "set.npz"
+    with pytest.raises(ValueError, match="no file"):
+        load_dataset(f"npz:{path}")
+    with pytest.raises(ValueError, match="needs a file"):
+        load_dataset("npz:")
+    path.write_bytes(b"not a zip file at all")
+    with pytest.raises(ValueError, match="is not an .npz archive"):
+        load_dataset(f"npz:{path}")
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="is not an .npz archive"):
+        load_dataset(f"npz:{path}")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    with pytest.raises(ValueError, match="single array"):
+        load_dataset(f"npz:{tmp_path / 'one.npy'}")
+
+
+def test_names_the_damaged_array(tmp_path):
+    fields = arrays()
+    np.savez(tmp_path / "set.npz", **fields)
+    content = bytearray((tmp_path / "set.npz").read_bytes())
+    middle = content.index(fields["x_train"].tobytes()[:50])
+    content[middle] ^= 255
+    (tmp_path / "set.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="x_train is damaged"):
+        load_dataset(f"npz:{tmp_path / 'set.npz'}")

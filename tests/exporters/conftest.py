@@ -1,0 +1,96 @@
+"""One tiny network of every stock layer that a derived network is made of, and one export of it."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+
+from hmnas_tf.exporters import artifacts, contract
+
+SHAPE = (8, 8, 3)
+CLASSES = 5
+
+
+def build(seed: int = 0) -> keras.Model:
+    """C = 4 on 8x8 images; random weights and BN statistics, logits of order 1."""
+    layers = keras.layers
+    conv = {"padding": "same", "use_bias": False}
+    image = keras.Input(SHAPE, name="image")
+    stem = layers.BatchNormalization(epsilon=1e-5)(layers.Conv2D(4, 3, **conv)(image))  # [B, 8, 8, 4]
+    x = layers.ReLU()(stem)
+    separable = layers.BatchNormalization()(layers.SeparableConv2D(4, 3, **conv)(x))
+    dilated = layers.SeparableConv2D(4, 5, dilation_rate=2, **conv)(x)
+    depthwise = layers.Conv2D(4, 1)(layers.DepthwiseConv2D(3, dilation_rate=2, **conv)(x))
+    pooled = layers.BatchNormalization()(layers.AveragePooling2D(3, 1, padding="same")(stem))
+    node = layers.Add()(
+        [layers.Rescaling(0.3)(separable), dilated, depthwise, pooled, layers.Rescaling(0.7)(stem)]
+    )
+    shifted = layers.Cropping2D(((1, 0), (1, 0)))(layers.ZeroPadding2D(((0, 1), (0, 1)))(node))
+    halves = [layers.Conv2D(2, 1, strides=2, **conv)(layers.ReLU()(y)) for y in (node, shifted)]
+    reduced = layers.BatchNormalization()(layers.Concatenate()(halves))  # [B, 4, 4, 4]
+    thinned = layers.SeparableConv2D(4, 3, **conv)(layers.MaxPooling2D(1, strides=2)(node))
+    maxed = layers.MaxPooling2D(3, 2, padding="same")(node)
+    y = layers.Concatenate()([layers.Add()([reduced, thinned]), maxed])  # [B, 4, 4, 8]
+    logits = layers.Dense(CLASSES, name="logits")(layers.GlobalAveragePooling2D()(y))
+    model = keras.Model(image, logits, name="derived")
+    random = np.random.default_rng(seed)
+    for variable in model.weights:
+        spread = random.standard_normal(variable.shape) * (0.5 if len(variable.shape) > 1 else 0.2)
+        variable.assign(abs(spread) + 0.5 if "variance" in variable.path else spread)
+    probe = model(images_of(64), training=False).numpy()
+    scale = 1.0 / probe.std()
+    for variable in model.get_layer("logits").weights:
+        variable.assign(variable * scale)
+    return model
+
+
+def images_of(count: int) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((count, *SHAPE), np.float32)
+
+
+@pytest.fixture(scope="session")
+def model() -> keras.Model:
+    return build()
+
+
+@pytest.fixture(scope="session")
+def other_model() -> keras.Model:
+    """The same graph with other weights."""
+    return build(seed=2)
+
+
+@pytest.fixture(scope="session")
+def labelling() -> contract.Labelling:
+    names = ("zero", "one", "zwölf", "three", "four")
+    return contract.Labelling(names, mean=(0.5, 0.25, 0.125), std=(0.5, 1.0, 2.0), image_shape=SHAPE)
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    return images_of(20)
+
+
+@pytest.fixture(scope="session")
+def logits(model, images) -> np.ndarray:
+    return model(images, training=False).numpy()
+
+
+@pytest.fixture(scope="session")
+def labels(logits) -> np.ndarray:
+    """What the model says, with 3 of 20 changed: its test error is 15 %."""
+    labels = logits.argmax(-1)
+    labels[:3] = (labels[:3] + 1) % CLASSES
+    return labels
+
+
+@pytest.fixture(scope="session")
+def exported(model, labelling, images, labels, tmp_path_factory):
+    """The run folder and what `export_all` says about it; tests only read both."""
+    run = tmp_path_factory.mktemp("run")
+    formats = sorted(artifacts.EXPORTERS)
+    return run, artifacts.export_all(model, run / "model", formats, labelling, images, labels, batch_size=8)
