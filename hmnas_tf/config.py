@@ -11,6 +11,7 @@ from typing import Any
 
 MASK_INITIAL = 1e-2  # §3.3: every real mask starts here, above the threshold, so that a fresh mask is all ones
 MASK_THRESHOLD = 5e-3  # §3.3: the paper prints 5e-31, which is 5e-3 with the mark of footnote 1
+STATISTICS_BATCHES = 100  # DECISION: batches that batch statistics are re-estimated from, at most
 BATCH_NORM_MOMENTUM = 0.9  # DARTS, in Keras' convention
 BATCH_NORM_EPSILON = 1e-5  # DARTS
 STEM_MULTIPLIER = 3  # DARTS: the stem has 3C channels
@@ -109,7 +110,7 @@ class Config:
     evaluate_every: int = _flag(1, "Epochs between two evaluations on the test split; 0 is only at a stage's end.", low=0)
     checkpoint_steps: int = _flag(500, "Steps between two checkpoints; every epoch's end has one too.", low=1)
     replicas: int = _flag(0, "GPUs to train on; 0 is all that are visible, or the CPU.", low=0)
-    mixed_precision: bool = _flag(False, "Compute in float16; masks, alpha, beta and losses stay in float32.")
+    mixed_precision: bool = _flag(False, "Compute in bfloat16; masks, alpha, beta and losses stay in float32.")
     formats: tuple[str, ...] = _flag(("keras", "saved_model", "onnx"), "Comma list of the formats to export.")
 
     def __post_init__(self):
@@ -149,21 +150,3 @@ def _check_range(field: dataclasses.Field, value: Any) -> None:
     if (low is not None and value < low) or (high is not None and value > high):
         accepted = f"at least {low}" if high is None else f"between {low} and {high}"
         raise ValueError(f"{field.name}={value} is out of range: it must be {accepted}.")
-
-
-def mask_learning_rate(distance: float, steps: int, crossing: float, drop_at: float, drop_factor: float) -> float:
-    """Returns the Adam rate at which a mask whose gradient never changes sign crosses the threshold in time.
-
-    Adam moves a mask by about its rate each step, whatever the gradient's size, so the way made after t steps is
-    rate * (min(t, d) + max(0, t - d) / drop_factor), where d is the step at which the rates drop. Solving for the rate
-    at t = crossing * steps makes a run of any length able to prune (DECISION; the paper gives rates for 3,910 steps).
-
-    Args:
-        distance: from the initial real mask to the threshold.
-        steps: of the whole stage.
-        crossing: fraction of the stage after which the threshold is reached.
-        drop_at: fraction of the stage at which rates are divided by `drop_factor`.
-        drop_factor: see above.
-    """
-    reached, drop = crossing * steps, drop_at * steps
-    return distance / (min(reached, drop) + max(0.0, reached - drop) / drop_factor)

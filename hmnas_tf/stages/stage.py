@@ -13,7 +13,7 @@ class Stage(keras.Model):
     """A network being trained: wraps it, counts loss and error, and knows its optimizers.
 
     `fit`, callbacks and distribution come from Keras. A stage has no layers of its own and never decides what a
-    network computes; it only trains one group of its variables.
+    network computes; it only trains one group of its variables. As it is, without an optimizer, it only evaluates.
 
     Args:
         network: maps images [batch, height, width, channels] to logits [batch, classes]; built.
@@ -41,17 +41,34 @@ class Stage(keras.Model):
     def loss_and_logits(self, images: Any, labels: Any) -> tuple[Any, Any]:
         """Returns the mean cross-entropy of a batch in training mode, and the logits."""
         logits = self.network(images, training=True)
+        return cross_entropy(labels, logits), logits
+
+    def test_step(self, data):
+        images, labels, weights = data  # padding has weight 0
+        logits = self.network(images, training=False)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        return tf.reduce_mean(losses), logits
+        self.loss_mean.update_state(losses, sample_weight=weights)
+        self.error.update_state(_wrong(labels, logits), sample_weight=weights)
+        return {metric.name: metric.result() for metric in (self.loss_mean, self.error)}
 
     def count(self, loss: Any, labels: Any, logits: Any) -> dict[str, Any]:
         """Adds a batch to loss and error (percent) and returns both, averaged over the epoch so far."""
         self.loss_mean.update_state(loss)
-        self.error.update_state(100.0 * tf.cast(tf.argmax(logits, -1, labels.dtype) != labels, tf.float32))
+        self.error.update_state(_wrong(labels, logits))
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keeps Keras from calling the network once more to build it: it is built."""
+
+
+def _wrong(labels: Any, logits: Any) -> Any:
+    """Returns 100 for each wrong image and 0 for the others: their mean is the error in percent."""
+    return 100.0 * tf.cast(tf.argmax(logits, -1, labels.dtype) != labels, tf.float32)
+
+
+def cross_entropy(labels: Any, logits: Any) -> Any:
+    """Returns the mean cross-entropy of a batch: labels [batch], logits [batch, classes]."""
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
 
 
 def gradients(loss: Callable[[], tuple], variables: Sequence[keras.Variable]) -> tuple[Any, list[Any], Any]:
@@ -61,16 +78,28 @@ def gradients(loss: Callable[[], tuple], variables: Sequence[keras.Variable]) ->
         loss: computes (loss, anything) of this replica's part of the batch.
         variables: only these are differentiated, so nothing else is computed on the way back.
     """
-    values = [variable.value for variable in variables]
+    other = []
+
+    def first() -> Any:
+        result, rest = loss()
+        other.append(rest)
+        return result
+
+    result, found = differentiate(first, [variable.value for variable in variables])
+    return result, found, other[0]
+
+
+def differentiate(loss: Callable[[], Any], values: list[Any]) -> tuple[Any, list[Any]]:
+    """Returns the loss of this replica and the gradients in `values`, tensors or variables, of the mean loss."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
-        result, other = loss()
+        result = loss()
         scaled = result / replicas
     found = tape.gradient(scaled, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     if replicas > 1:
         found = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, found)
-    return result, found, other
+    return result, found
 
 
 def apply(optimizer: keras.optimizers.Optimizer, found: Sequence[Any], variables: Sequence[keras.Variable]) -> None:

@@ -1,0 +1,22 @@
+"""HM-NAS: hierarchical-masking neural architecture search on Keras 3 and TensorFlow (arXiv:1909.00122)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Config", "SearchResult", "layers", "load_dataset", "search"]
+
+_PLACES = {  # loaded on first use, because TensorFlow takes seconds to load
+    "Config": "hmnas_tf.config",
+    "SearchResult": "hmnas_tf.algorithm",
+    "load_dataset": "hmnas_tf.data",
+    "search": "hmnas_tf.algorithm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'hmnas_tf' has no attribute {name!r}")

@@ -1,0 +1,317 @@
+"""Algorithm 1 of the paper, from images to a deployable network; read it beside the paper."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from hmnas_tf import atomic
+from hmnas_tf.config import MASK_INITIAL, Config
+from hmnas_tf.data import ImageDataset, split_indices
+from hmnas_tf.data.augmentation import normalise
+from hmnas_tf.derivation.derive import derive
+from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.exporters.artifacts import export_all
+from hmnas_tf.exporters.contract import Labelling
+from hmnas_tf.networks import counting
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.preflight import check, topology_of
+from hmnas_tf.results_table import stages_table
+from hmnas_tf.run import Run, precision, versions
+from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.space.genotype import Genotype
+from hmnas_tf.stages import learning_rates
+from hmnas_tf.stages.fine_tuning import FineTuning
+from hmnas_tf.stages.mask_search import MaskSearch
+from hmnas_tf.stages.strategy import make_strategy
+from hmnas_tf.stages.supernet_training import SupernetTraining
+from hmnas_tf.stages.telemetry import Survivors
+from hmnas_tf.stages.update_schedules import decisions
+from hmnas_tf.variables_file import load_variables, save_variables
+
+SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        model: the fine-tuned derived network of stock Keras layers, float32; normalised images to logits.
+        genotype: its architecture.
+        results: the content of `results.json`.
+        workdir: the run folder.
+    """
+
+    model: keras.Model
+    genotype: Genotype
+    results: dict[str, Any]
+    workdir: Path
+
+
+def search(
+    dataset: ImageDataset, config: Config, workdir: str | Path, say: Callable[[str], None] = lambda line: None
+) -> SearchResult:
+    """Searches, cuts, fine-tunes, evaluates and exports a network for a dataset (Algorithm 1).
+
+    Called again with the same arguments it continues where it stopped, stage by stage and step by step; on a finished
+    run it only reads.
+
+    Args:
+        dataset: images and labels, see `hmnas_tf.data.load_dataset`.
+        config: all settings.
+        workdir: run folder.
+        say: shows a line of progress to the user.
+
+    Raises:
+        ValueError: if the settings do not fit the data or each other, or the folder belongs to another run.
+        ImportError: if a format to export needs a package that is not installed.
+        OSError: if the folder cannot be written.
+        RuntimeError: if a loss becomes infinite or not a number.
+    """
+    check(config, dataset)
+    strategy = make_strategy(config.replicas)
+    folder = RunFolder(workdir, config)
+    run = Run(dataset, config, folder, strategy, say)
+    if not folder.finished():
+        folder.update(dataset=dataset.describe(), versions=versions(), seed=config.seed)
+    keras.utils.set_random_seed(config.seed)
+    supernet = new_supernet(run)
+    train_supernet(run, supernet)  # lines 1 to 5
+    search_masks(run, supernet)  # lines 6 to 10
+    genotype, network = derive_network(run, supernet)  # line 11
+    fine_tune(run, network)  # line 12
+    with precision("float32"):
+        model = derive(supernet, genotype, dataset.image_shape)
+    model.set_weights(network.get_weights())
+    export(run, model)
+    return SearchResult(model, genotype, folder.results, folder.path)
+
+
+def new_supernet(run: Run) -> Supernet:
+    """Returns an untrained supernet for a run's settings and data."""
+    config = run.config
+    with run.building():
+        supernet = Supernet(
+            topology_of(config),
+            run.dataset.num_classes,
+            edge_softmax=config.edge_softmax,
+            cell_sharing=config.cell_sharing,
+            threshold=config.threshold,
+            renormalize=config.renormalize,
+        )
+        supernet.build((None, *run.dataset.image_shape))
+    return supernet
+
+
+def train_supernet(run: Run, supernet: Supernet) -> None:
+    """Stage 1: weights and architecture parameters on two parts of the training set (§3.2)."""
+    config, state = run.config, run.folder.state("supernet")
+    if run.done("supernet"):
+        load_variables(state, supernet.variables)
+        return
+    of_weights, of_architecture = split_indices(
+        len(run.dataset.x_train), config.validation_fraction, run.seed("split")
+    )
+    steps = len(of_weights) // config.batch_size
+    total = steps * config.supernet_epochs
+    table = decisions(
+        config.update_schedule,
+        final=config.update_probability_final,
+        steps=total,
+        warmup_steps=steps * config.warmup_epochs,
+        seed=run.seed("decisions"),
+    )
+    run.say(
+        f"Stage 1 of 3, supernet training: {config.supernet_epochs} epochs of {steps} steps; "
+        f"{counting.parameters(supernet.network_weights):,} weights, {int(table.sum())} steps for "
+        f"{counting.parameters(supernet.architecture_parameters)} architecture parameters"
+    )
+    with run.strategy.scope():
+        stage = SupernetTraining(
+            supernet,
+            weight_optimizer=SGD(
+                learning_rates.cosine(config.weight_learning_rate, total), momentum=config.weight_momentum
+            ),
+            architecture_optimizer=Adam(
+                config.architecture_learning_rate, beta_1=config.architecture_beta_1, beta_2=config.architecture_beta_2
+            ),
+            decisions=table,
+            weight_decay=config.weight_decay,
+            gradient_clip=config.gradient_clip,
+            architecture_decay=config.architecture_decay,
+            architecture_gradient=config.architecture_gradient,
+        )
+    training = run.batches("supernet training", config.batch_size, of_weights)
+    validation = run.batches(
+        "architecture training", min(config.batch_size, len(of_architecture)), of_architecture
+    )
+    measure = run.evaluator(supernet)
+    run.fit(
+        "supernet",
+        stage,
+        lambda start: tf.data.Dataset.zip(training(start, total), validation(start, total)),
+        epochs=config.supernet_epochs,
+        steps_per_epoch=steps,
+        measure=measure,
+    )
+    run.estimate_statistics(supernet)
+    save_variables(state, supernet.variables)
+    params = counting.parameters(supernet.network_weights)
+    run.record(
+        "supernet",
+        config.supernet_epochs,
+        test_error=measure(),
+        params=params,
+        params_nonzero=params,
+        flops=counting.supernet_multiply_adds(supernet),
+    )
+
+
+def search_masks(run: Run, supernet: Supernet) -> None:
+    """Stage 2: the masks of operations, edges and weights (§3.3); rules that read no masks go without."""
+    config, state = run.config, run.folder.state("searched")
+    if config.derivation != "masks":
+        return
+    if run.done("searched"):
+        load_variables(state, supernet.variables)
+        return
+    steps = len(run.dataset.x_train) // config.batch_size
+    total = steps * config.mask_epochs
+    with run.strategy.scope():
+        stage = MaskSearch(
+            supernet,
+            weight_mask_optimizer=Adam(
+                mask_rate(config, config.weight_mask_rate, config.weight_mask_crossing, total)
+            ),
+            architecture_mask_optimizer=Adam(
+                mask_rate(config, config.architecture_mask_rate, config.architecture_mask_crossing, total)
+            ),
+        )
+    run.say(
+        f"Stage 2 of 3, mask search: {config.mask_epochs} epochs of {steps} steps; "
+        f"{counting.parameters(supernet.weight_masks):,} weight masks, "
+        f"{counting.parameters(supernet.architecture_masks)} operation and edge masks"
+    )
+    batches = run.batches("mask search", config.batch_size)
+    run.fit(
+        "searched",
+        stage,
+        lambda start: batches(start, total),
+        epochs=config.mask_epochs,
+        steps_per_epoch=steps,
+        measure=run.evaluator(supernet),
+        observers=[Survivors(supernet)],
+    )
+    run.estimate_statistics(supernet)
+    save_variables(state, supernet.variables)
+
+
+def mask_rate(config: Config, rate: float, crossing: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns a mask's learning rate over a stage of so many steps (§4.2)."""
+    how = (config.mask_drop_at, config.mask_drop_factor)
+    first = learning_rates.MASK_RATES[config.mask_rates](rate, crossing, MASK_INITIAL - config.threshold, steps, *how)
+    return learning_rates.dropped(first, steps, *how)
+
+
+def derive_network(run: Run, supernet: Supernet) -> tuple[Genotype, keras.Model]:
+    """Derivation: the genotype and the network that is built from what survived (§3.3, §3.4)."""
+    config = run.config
+    genotype = genotype_of(supernet, config.derivation, run.seed("derivation"))
+    with run.building():
+        network = derive(supernet, genotype, run.dataset.image_shape)
+    if not run.done("searched"):
+        epochs = config.mask_epochs if config.derivation == "masks" else 0
+        if config.derivation != "masks":
+            run.estimate_statistics(network)
+        for index, cell in enumerate(genotype.cells):
+            run.say(
+                f"derivation: cell {index} keeps {sum(1 for _ in cell.edges())} edges with "
+                f"{sum(len(gene.operations) for _, gene in cell.edges())} operations into "
+                f"{len(cell.living_nodes())} nodes"
+            )
+        atomic.write_json(run.folder.genotype, genotype.to_json())
+        run.record("searched", epochs, test_error=run.evaluator(network)(), **size_of(network))
+    return genotype, network
+
+
+def size_of(network: keras.Model) -> dict[str, int]:
+    """Returns parameters, non-zero parameters and multiply-adds of a derived network."""
+    return {
+        "params": counting.parameters(network.trainable_variables),
+        "params_nonzero": counting.nonzero_parameters(network.trainable_variables),
+        "flops": counting.network_multiply_adds(network),
+    }
+
+
+def fine_tune(run: Run, network: keras.Model) -> None:
+    """Stage 3: the derived network's weights, from where they are (§3.4)."""
+    config, state = run.config, run.folder.state("finetuned")
+    if run.done("finetuned"):
+        load_variables(state, network.variables)
+        return
+    steps = len(run.dataset.x_train) // config.finetune_batch_size
+    total = steps * config.finetune_epochs
+    measure = run.evaluator(network)
+    size = size_of(network)
+    if total:
+        run.say(
+            f"Stage 3 of 3, fine-tuning: {config.finetune_epochs} epochs of {steps} steps; {size['params']:,} weights, "
+            f"{size['params_nonzero']:,} of them not 0"
+        )
+        schedule = learning_rates.FINETUNE_SCHEDULES[config.finetune_schedule]
+        with run.strategy.scope():
+            stage = FineTuning(
+                network,
+                optimizer=SGD(
+                    schedule(config.finetune_learning_rate, total), momentum=config.weight_momentum
+                ),
+                weight_decay=config.weight_decay,
+                gradient_clip=config.gradient_clip,
+            )
+        batches = run.batches("fine-tuning", config.finetune_batch_size)
+        run.fit(
+            "finetuned",
+            stage,
+            lambda start: batches(start, total),
+            epochs=config.finetune_epochs,
+            steps_per_epoch=steps,
+            measure=measure,
+        )
+        run.estimate_statistics(network)
+    save_variables(state, network.variables)
+    run.record("finetuned", config.finetune_epochs, test_error=measure(), **size_of(network))
+
+
+def export(run: Run, model: keras.Model) -> None:
+    """Writes the network in all formats, each compared in its own runtime, and closes the run."""
+    if run.folder.finished():
+        run.say(f"{run.folder.path} holds a finished run; nothing was changed.")
+        run.say(stages_table(run.folder.results))
+        return
+    data = run.dataset
+    labelling = Labelling(data.class_names, data.mean, data.std, data.image_shape)
+    run.say(f"export: {', '.join(run.config.formats)}, each compared on the {len(data.x_test):,} test images")
+    artifacts = export_all(
+        model, run.folder.model, run.config.formats, labelling, normalise(data.x_test, data.mean, data.std), data.y_test
+    )
+    stages = run.folder.results["stages"]
+    genotype = Genotype.loads(run.folder.genotype.read_text(encoding="utf-8"))
+    final = stages["finetuned"]
+    derived = {
+        "params_dense": final["params"],
+        "params_nonzero": final["params_nonzero"],
+        "flops": final["flops"],
+        **genotype.count(),
+    }
+    run.folder.update(derived=derived, artifacts=artifacts)
+    run.say(stages_table(run.folder.results))
+    for name, artifact in artifacts.items():
+        run.say(
+            f"{name:<12}{artifact['path']:<24}{artifact['bytes']:>12,} bytes  test error {artifact['test_error']:.2f} %"
+        )

@@ -1,0 +1,128 @@
+"""Rules that choose the surviving architecture of a trained supernet (paper §3.3; DARTS, arXiv:1806.09055, §2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from hmnas_tf.layers.masked_kernel import MaskedKernel
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
+from hmnas_tf.space.topology import cell_edges, edges_from, edges_into
+
+KEPT_EDGES = 2  # DARTS' hand rule: so many inputs a node, each with one operation
+
+
+def genotype_of(supernet: Supernet, rule: str, seed: int = 0) -> Genotype:
+    """Returns the architecture that a rule leaves of a supernet, which it reads and never changes.
+
+    Args:
+        supernet: built.
+        rule: name in `RULES`.
+        seed: of rules that draw.
+    """
+    return RULES[rule](supernet, seed)
+
+
+def by_masks(supernet: Supernet, seed: int = 0) -> Genotype:
+    """Keeps every operation and edge whose learned mask is 1 and that something reaches (§3.3)."""
+    return Genotype(
+        supernet.topology, tuple(_masked_cell(supernet, index) for index in range(supernet.topology.cells))
+    )
+
+
+def _masked_cell(supernet: Supernet, index: int) -> CellGene:
+    encoding = supernet.encodings[supernet.groups[index]]
+    gates, alpha, beta = (keras.ops.convert_to_numpy(values) for values in encoding.surviving_importances())
+    nodes = []
+    for part in edges_into(supernet.topology.nodes):
+        edges = []
+        for row in range(part.start, part.stop):
+            genes = tuple(
+                OperationGene(name, float(alpha[row, o]), weight_density(supernet, index, row, o))
+                for o, name in enumerate(supernet.topology.operations)
+                if gates[row, o] > 0
+            )
+            if genes:
+                edges.append(EdgeGene(row - part.start, float(beta[row]), genes))
+        nodes.append(tuple(edges))
+    return CellGene(tuple(nodes))
+
+
+def weight_density(supernet: Supernet, cell: int, row: int, operation: int) -> float:
+    """Returns the share of an operation's convolution weights whose mask is 1; 1.0 if it has none.
+
+    Args:
+        supernet: built.
+        cell: its index.
+        row: of the edge, in `cell_edges`.
+        operation: column of alpha.
+    """
+    source = cell_edges(supernet.topology.nodes)[row].source
+    edge = edges_from(supernet.topology.nodes)[source].index(row)
+    candidate = supernet.cells[cell].mixed[source].candidates[operation]
+    masks = [layer.binary_mask()[edge] for layer in candidate._flatten_layers() if isinstance(layer, MaskedKernel)]
+    size = sum(mask.size for mask in masks)
+    return sum(int(mask.sum()) for mask in masks) / size if size else 1.0
+
+
+def by_hand(supernet: Supernet, seed: int = 0) -> Genotype:
+    """DARTS' hand rule: the two strongest edges into each node, the strongest operation on each, all of weight 1.
+
+    An edge is as strong as its best operation, softmax(alpha) * softmax(beta); without edge encoding beta is uniform.
+    The lower index wins ties; `none` is never chosen.
+    """
+    choosable = np.array([name != "none" for name in supernet.topology.operations])
+
+    def choose(group: int) -> CellGene:
+        alpha, beta = (keras.ops.convert_to_numpy(v) for v in supernet.encodings[group].importances())
+        strength = np.where(choosable, alpha * beta[:, None], -1.0)
+        return _one_operation_cell(
+            supernet,
+            lambda part: np.argsort(-strength[part].max(axis=1), kind="stable")[:KEPT_EDGES],
+            lambda row: int(strength[row].argmax()),
+        )
+
+    return _of_groups(supernet, choose)
+
+
+def at_random(supernet: Supernet, seed: int = 0) -> Genotype:
+    """Two random edges into each node with one random operation each, all of weight 1 (Table 6)."""
+    random = np.random.default_rng(seed)
+    choosable = [o for o, name in enumerate(supernet.topology.operations) if name != "none"]
+
+    def choose(group: int) -> CellGene:
+        return _one_operation_cell(
+            supernet,
+            lambda part: random.choice(part.stop - part.start, KEPT_EDGES, replace=False),
+            lambda row: int(random.choice(choosable)),
+        )
+
+    return _of_groups(supernet, choose)
+
+
+def _of_groups(supernet: Supernet, choose: Callable[[int], CellGene]) -> Genotype:
+    genes = [choose(group) for group in range(len(supernet.encodings))]
+    return Genotype(supernet.topology, tuple(genes[group] for group in supernet.groups))
+
+
+def _one_operation_cell(
+    supernet: Supernet, sources: Callable[[slice], np.ndarray], operation: Callable[[int], int]
+) -> CellGene:
+    nodes = []
+    for part in edges_into(supernet.topology.nodes):
+        kept = sorted(int(source) for source in sources(part))
+        names = [supernet.topology.operations[operation(part.start + source)] for source in kept]
+        nodes.append(
+            tuple(EdgeGene(s, 1.0, (OperationGene(name, 1.0),)) for s, name in zip(kept, names, strict=True))
+        )
+    return CellGene(tuple(nodes))
+
+
+RULES = {
+    "masks": by_masks,
+    "random": at_random,
+    "top2": by_hand,
+}

@@ -1,0 +1,44 @@
+"""How large and how costly a network is: parameters, non-zero parameters, multiply-adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+from hmnas_tf.networks.supernet import Supernet
+
+
+def parameters(variables: Iterable[keras.Variable]) -> int:
+    """Returns the number of scalars in `variables`."""
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def nonzero_parameters(variables: Iterable[keras.Variable]) -> int:
+    """Returns the number of scalars in `variables` that are not 0.
+
+    Vectors, such as biases and offsets, count in full: they start at 0 without having been masked.
+    """
+    return sum(
+        int(np.count_nonzero(variable.numpy())) if len(variable.shape) > 1 else math.prod(variable.shape)
+        for variable in variables
+    )
+
+
+def multiply_adds(kernel_shape: tuple[int, ...], positions: int) -> int:
+    """Returns the multiply-adds of a convolution or a dense layer: each weight once at each output position."""
+    return math.prod(kernel_shape) * positions
+
+
+def supernet_multiply_adds(supernet: Supernet) -> int:
+    """Returns the multiply-adds of one image through all convolutions and the classifier of a supernet."""
+    convolutions = sum(multiply_adds(c.kernel.shape, c.positions) for c in supernet.masked_convolutions)
+    return convolutions + multiply_adds(supernet.classifier.kernel.shape, 1)
+
+
+def network_multiply_adds(network: keras.Model) -> int:
+    """Returns the multiply-adds of one image through a functional model of stock layers."""
+    layers = [layer for layer in network.layers if hasattr(layer, "kernel")]
+    return sum(multiply_adds(layer.kernel.shape, math.prod(layer.output.shape[1:-1])) for layer in layers)

@@ -1,0 +1,96 @@
+"""What can go wrong is found before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from hmnas_tf.config import Config
+from hmnas_tf.data import AUGMENTATIONS, ImageDataset, split_indices
+from hmnas_tf.derivation.rules import RULES
+from hmnas_tf.exporters.artifacts import EXPORTERS, missing_requirements
+from hmnas_tf.layers.multi_level_encoding import EDGE_SOFTMAXES
+from hmnas_tf.layers.operations import OPERATIONS
+from hmnas_tf.space.topology import CELL_SHARINGS, STEMS, Topology
+from hmnas_tf.stages.hypergradients import HYPERGRADIENTS
+from hmnas_tf.stages.learning_rates import FINETUNE_SCHEDULES, MASK_RATES
+from hmnas_tf.stages.update_schedules import UPDATE_SCHEDULES
+
+CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
+    "architecture_gradient": HYPERGRADIENTS,
+    "cell_sharing": CELL_SHARINGS,
+    "derivation": RULES,
+    "edge_softmax": EDGE_SOFTMAXES,
+    "finetune_schedule": FINETUNE_SCHEDULES,
+    "mask_rates": MASK_RATES,
+    "stem": STEMS,
+    "update_schedule": UPDATE_SCHEDULES,
+}
+LISTS: dict[str, Collection[str]] = {  # settings that take several of these names
+    "augmentation": ("auto", "none", *AUGMENTATIONS),
+    "formats": EXPORTERS,
+    "operations": OPERATIONS,
+}
+
+
+def check_names(config: Config) -> None:
+    """Refuses a setting that is not one of the names it can be.
+
+    Raises:
+        ValueError: naming the setting, the value and what is accepted.
+    """
+    for name, known in CHOICES.items():
+        _check(name, getattr(config, name), (getattr(config, name),), known)
+    for name, known in LISTS.items():
+        _check(name, ",".join(getattr(config, name)), getattr(config, name), known)
+    words = {"auto", "none"} & set(config.augmentation)
+    if words and len(config.augmentation) > 1:
+        raise ValueError(f"augmentation={','.join(config.augmentation)!r}: {sorted(words)[0]!r} must stand alone.")
+    if set(config.operations) <= {"none"}:
+        raise ValueError("operations='none': there must be one that does something.")
+
+
+def _check(setting: str, value: str, names: Collection[str], known: Collection[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"{setting}={value!r}: {unknown[0]!r} is none of {', '.join(sorted(known))}.")
+
+
+def check(config: Config, dataset: ImageDataset) -> None:
+    """Refuses a run that could not be finished: names, sizes, packages.
+
+    Raises:
+        ValueError: one line with what was expected, what came and what to do.
+        ImportError: if a format needs a package that is not installed.
+    """
+    check_names(config)
+    for message in missing_requirements(config.formats):
+        raise ImportError(message)
+    examples = len(dataset.x_train)
+    weights, architecture = (len(part) for part in split_indices(examples, config.validation_fraction, config.seed))
+    if config.batch_size > weights:
+        raise ValueError(
+            f"batch_size={config.batch_size} is more than the {weights} images that train the weights ({examples} "
+            f"training images less {architecture} for the architecture): take a smaller batch or more images."
+        )
+    if config.finetune_epochs and config.finetune_batch_size > examples:
+        raise ValueError(
+            f"finetune_batch_size={config.finetune_batch_size} is more than the {examples} training images: take a "
+            "smaller batch or more images."
+        )
+    least, smallest = topology_of(config).smallest_image(), min(dataset.image_shape[:2])
+    if smallest < least:
+        raise ValueError(
+            f"images of {smallest} pixels are too small for this network, which needs {least}: pass --image_size or "
+            "fewer cells."
+        )
+
+
+def topology_of(config: Config) -> Topology:
+    """Returns the topology that the settings describe."""
+    return Topology(
+        initial_channels=config.initial_channels,
+        cells=config.cells,
+        nodes=config.nodes,
+        operations=config.operations,
+        stem=config.stem,
+    )

@@ -1,0 +1,170 @@
+"""What the steps of Algorithm 1 share: data streams, devices, the run folder, and what is shown and recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hmnas_tf.config import STATISTICS_BATCHES, Config
+from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
+from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.stages import telemetry
+from hmnas_tf.stages.evaluation import BatchStatistics, Evaluator
+from hmnas_tf.stages.fit import fit
+from hmnas_tf.stages.stage import Stage
+
+PACKAGES = ("hmnas_tf", "tensorflow", "keras", "numpy", "tensorflow-datasets", "tf2onnx", "onnx", "onnxruntime")
+TITLES = {"supernet": "supernet training", "searched": "mask search", "finetuned": "fine-tuning"}  # keys of results
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of the algorithm.
+
+    Attributes:
+        dataset: images and labels.
+        config: all settings.
+        folder: where everything is kept.
+        strategy: the devices.
+        say: shows a line to the user.
+    """
+
+    dataset: ImageDataset
+    config: Config
+    folder: RunFolder
+    strategy: tf.distribute.Strategy
+    say: Callable[[str], None]
+
+    @property
+    def augmentation(self) -> tuple[str, ...]:
+        """Names of the augmentations of this run."""
+        names = self.config.augmentation
+        return self.dataset.augmentation if names == ("auto",) else () if names == ("none",) else names
+
+    def seed(self, purpose: str) -> int:
+        """Returns the seed of one purpose; the same word gives the same seed in every run with the same `--seed`."""
+        entropy = [self.config.seed, *purpose.encode()]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Variables made inside belong to the strategy and have the run's precision."""
+        with self.strategy.scope(), precision("mixed_bfloat16" if self.config.mixed_precision else "float32"):
+            yield
+
+    def batches(
+        self,
+        purpose: str,
+        batch_size: int,
+        part: np.ndarray | None = None,
+        augmentation: Sequence[str] | None = None,
+    ) -> Callable[[int, int], tf.data.Dataset]:
+        """Returns a stream of training batches as a function of its first and its last step.
+
+        Args:
+            purpose: names the stream's randomness.
+            batch_size: of all replicas together.
+            part: indices of the training images to use; None is all.
+            augmentation: names; None is the run's.
+        """
+        x, y = self.dataset.x_train, self.dataset.y_train
+        if part is not None:
+            x, y = x[part], y[part]
+        settings = dict(
+            batch_size=batch_size,
+            seed=self.seed(purpose),
+            augmentation=self.augmentation if augmentation is None else augmentation,
+            mean=self.dataset.mean,
+            std=self.dataset.std,
+        )
+        return lambda start, total: training_batches(x, y, start_step=start, total_steps=total, **settings)
+
+    def evaluator(self, network: keras.Model) -> Evaluator:
+        """Returns what measures the test error of a network."""
+        data = self.dataset
+        batches = evaluation_batches(
+            data.x_test, data.y_test, batch_size=self.config.batch_size, mean=data.mean, std=data.std
+        )
+        with self.strategy.scope():
+            return Evaluator(network, batches)
+
+    def estimate_statistics(self, network: keras.Model) -> None:
+        """Re-estimates the batch statistics of a network on training images as they are."""
+        batch_size = min(self.config.batch_size, len(self.dataset.x_train))
+        steps = min(STATISTICS_BATCHES, len(self.dataset.x_train) // batch_size)
+        with self.strategy.scope():
+            statistics = BatchStatistics(network)
+        statistics.estimate(self.batches("statistics", batch_size, augmentation=())(0, steps))
+
+    def fit(
+        self,
+        key: str,
+        stage: Stage,
+        batches: Callable[[int], tf.data.Dataset],
+        *,
+        epochs: int,
+        steps_per_epoch: int,
+        measure: Callable[[], float],
+        observers: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
+        """Trains a stage with this run's telemetry and checkpoints; `key` is the stage's in `results.json`."""
+        title, terminal = TITLES[key], sys.stdout.isatty()
+        callbacks = [
+            telemetry.TestError(measure, self.config.evaluate_every),
+            *observers,
+            telemetry.EpochTelemetry(title, epochs, steps_per_epoch, self.folder.metrics, self.say),
+            keras.callbacks.TensorBoard(str(self.folder.tensorboard / key), write_graph=False),
+        ]
+        fit(
+            stage,
+            batches,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            directory=self.folder.checkpoints(key),
+            checkpoint_steps=self.config.checkpoint_steps,
+            callbacks=callbacks,
+            verbose=1 if terminal else 0,
+        )
+
+    def done(self, key: str) -> bool:
+        """Returns whether a stage is finished."""
+        return key in self.folder.results["stages"]
+
+    def record(self, key: str, epochs: int, **entries: Any) -> None:
+        """Adds a finished stage to `results.json` with the seconds of all its epochs."""
+        rows = telemetry.read_rows(self.folder.metrics)
+        seconds = sum(float(row["seconds"]) for row in rows if row["stage"] == TITLES[key])
+        entry = entries | {"epochs": epochs, "seconds": round(seconds, 1)}
+        self.folder.update(stages=self.folder.results["stages"] | {key: entry})
+        self.say(f"{TITLES[key]}: test error {entry['test_error']:.2f} %, {entry['params']:,} parameters")
+
+
+@contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Layers made inside have this dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

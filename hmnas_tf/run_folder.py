@@ -1,0 +1,108 @@
+"""The run folder: what a run leaves behind, and how a later command or a restart finds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from hmnas_tf import atomic
+from hmnas_tf.config import Config
+
+SCHEMA = 1
+
+
+class RunFolder:
+    """Paths in a run folder, and the two files that say what the run is and how far it came.
+
+    Args:
+        path: of the folder; made when missing.
+        config: of the run.
+
+    Raises:
+        ValueError: if the folder belongs to a run with other flags, or its files cannot be read.
+        OSError: if the folder cannot be written.
+    """
+
+    def __init__(self, path: str | Path, config: Config):
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._refuse_other_run(config)
+        atomic.write_text(self.path / "run.flags", "".join(f"{line}\n" for line in flag_lines(config, self.path)))
+        self.results = self._read_results()
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch of every stage."""
+        return self.path / "metrics.csv"
+
+    @property
+    def genotype(self) -> Path:
+        """The derived architecture."""
+        return self.path / "genotype.json"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the exported artifacts."""
+        return self.path / "model"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of event files."""
+        return self.path / "tensorboard"
+
+    def checkpoints(self, stage: str) -> Path:
+        """Returns the folder of a stage's checkpoints."""
+        return self.path / "checkpoints" / stage
+
+    def state(self, stage: str) -> Path:
+        """Returns the file of a network's variables after a stage."""
+        return self.path / "checkpoints" / f"{stage}.npz"
+
+    def finished(self) -> bool:
+        """Returns whether the run has exported its network, which is the last it does."""
+        return "artifacts" in self.results
+
+    def update(self, **entries: Any) -> None:
+        """Adds top-level entries to `results.json`, atomically."""
+        self.results = self.results | entries
+        atomic.write_json(self.path / "results.json", self.results)
+
+    def _read_results(self) -> dict[str, Any]:
+        path = self.path / "results.json"
+        if not path.exists():
+            return {"schema": SCHEMA, "stages": {}}
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON ({error}): remove it to evaluate the stages again.") from error
+        if not isinstance(results, dict) or results.get("schema") != SCHEMA or "stages" not in results:
+            raise ValueError(f"{path} is not a results file of schema {SCHEMA}: take another --workdir.")
+        return results
+
+    def _refuse_other_run(self, config: Config) -> None:
+        path = self.path / "run.flags"
+        if not path.exists():
+            return
+        old = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
+        new = dict(line.split("=", 1) for line in flag_lines(config, self.path))
+        old["--workdir"] = new["--workdir"]
+        differing = [f"{k[2:]} was {old.get(k, 'not set')!r}, now {v!r}" for k, v in new.items() if old.get(k) != v]
+        if differing:
+            raise ValueError(
+                f"workdir {str(self.path)!r} holds a run with other flags ({'; '.join(differing)}): take the same flags "
+                "to continue it, or another --workdir."
+            )
+
+
+def flag_lines(config: Config, workdir: Path) -> list[str]:
+    """Returns every flag of a run as `--name=value`, the lines of a flag file."""
+    values = {"workdir": str(workdir)} | dataclasses.asdict(config)
+    return [f"--{name}={_flag_value(value)}" for name, value in values.items()]
+
+
+def _flag_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,84 @@
+"""Searches, cuts, fine-tunes, evaluates and exports a network: `python -m hmnas_tf.search --flagfile=... --workdir=...`.
+
+Running it again on the same `--workdir` continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
+
+from absl import app, flags, logging
+
+from hmnas_tf.algorithm import search
+from hmnas_tf.config import Config
+from hmnas_tf.data import load_dataset
+from hmnas_tf.preflight import CHOICES, LISTS, check_names
+
+FLAGS = flags.FLAGS
+DATA_FLAGS = ("data_dir", "idx_dir", "download", "image_size", "train_examples", "test_examples", "seed")
+EXPECTED = (ValueError, ImportError, OSError, RuntimeError)  # what is the user's to mend: one line, no traceback
+
+
+def define_flags() -> None:
+    """Makes a flag of every setting of `Config`."""
+    flags.DEFINE_string("workdir", None, "Run folder; made when missing, continued when it holds this run.")
+    for field in dataclasses.fields(Config):
+        name, default, text = field.name, field.default, field.metadata["help"]
+        low, high = field.metadata["low"], field.metadata["high"]
+        if name in CHOICES:
+            flags.DEFINE_enum(name, default, sorted(CHOICES[name]), text)
+        elif name in LISTS:
+            flags.DEFINE_list(name, list(default), f"{text} Known: {', '.join(sorted(LISTS[name]))}.")
+        elif isinstance(default, bool):
+            flags.DEFINE_bool(name, default, text)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, text, lower_bound=low, upper_bound=high)
+        elif isinstance(default, float):
+            flags.DEFINE_float(name, default, text, lower_bound=low, upper_bound=high)
+        else:
+            flags.DEFINE_string(name, default, text)
+
+
+def config_of_flags() -> Config:
+    """Returns the settings that the flags give."""
+    values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Config)}
+    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the command line; a bad flag is one line and exit code 2."""
+    try:
+        return FLAGS(argv)
+    except flags.Error as error:
+        fail(" ".join(str(error).split()))
+
+
+def fail(message: str) -> None:
+    """Ends the command with one line on standard error."""
+    print(f"hmnas_tf.search: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # the progress is ours to show, not the libraries'
+    if len(argv) > 1:
+        fail(f"{' '.join(argv[1:])!r} is no flag: every setting is given as --name=value.")
+    if not FLAGS.workdir:
+        fail("--workdir is missing: name the folder that the run is to be kept in.")
+    try:
+        config = config_of_flags()
+        check_names(config)
+        dataset = load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS})
+        search(dataset, config, FLAGS.workdir, say=lambda line: print(line, flush=True))
+    except EXPECTED as error:
+        fail(" ".join(str(error).split()))
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.adopt_module_key_flags(sys.modules[__name__])
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,75 @@
+"""Test error of a network, and the statistics of its batch normalizations."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hmnas_tf.config import BATCH_NORM_MOMENTUM
+from hmnas_tf.stages.stage import Stage
+
+
+class Evaluator:
+    """Evaluates one network again and again with one traced graph.
+
+    Args:
+        network: built; make the evaluator in the strategy's scope.
+        batches: of (images, labels, weights), the test split.
+    """
+
+    def __init__(self, network: keras.Model, batches: tf.data.Dataset):
+        self.stage = Stage(network, name="evaluation")
+        self.stage.compile(jit_compile=False)
+        self.batches = batches
+
+    def __call__(self) -> float:
+        """Returns the test error in percent."""
+        return float(self.stage.evaluate(self.batches, verbose=0, return_dict=True)["error"])
+
+
+class BatchStatistics(Stage):
+    """Re-estimates the moving averages of all batch normalizations of a network (§3.4; OFA does it after extraction).
+
+    After masking, the averages of training describe another network. They become the plain mean of the statistics of
+    all batches of one pass over training images, instead of an exponential one in which the last batches dominate.
+
+    Args:
+        network: built; nothing but its moving averages is changed.
+    """
+
+    def __init__(self, network: keras.Model):
+        super().__init__(network, name="batch_statistics")
+        self.compile(jit_compile=False)
+
+    def train_step(self, data):
+        images, labels = data
+        loss, logits = self.loss_and_logits(images, labels)
+        return self.count(loss, labels, logits)
+
+    def estimate(self, batches: tf.data.Dataset) -> None:
+        """Runs over `batches` of (images, labels) once.
+
+        Raises:
+            ValueError: if there is no batch.
+        """
+        averages = self.network.non_trainable_variables
+        sums = [np.zeros(variable.shape, np.float64) for variable in averages]
+        seen = [0]
+
+        def reset(batch: int, logs=None) -> None:
+            for variable in averages:
+                variable.assign(np.zeros(variable.shape, np.float32))
+
+        def collect(batch: int, logs=None) -> None:
+            seen[0] += 1
+            for total, variable in zip(sums, averages, strict=True):
+                total += variable.numpy()  # (1 - momentum) * the statistics of this batch
+
+        hooks = keras.callbacks.LambdaCallback(on_train_batch_begin=reset, on_train_batch_end=collect)
+        self.fit(batches, verbose=0, shuffle=False, callbacks=[hooks])
+        if not seen[0]:
+            raise ValueError("batch statistics need at least one batch of images, and there was none.")
+        for total, variable in zip(sums, averages, strict=True):
+            variable.assign((total / seen[0] / (1.0 - BATCH_NORM_MOMENTUM)).astype(np.float32))
+

@@ -1,0 +1,131 @@
+"""Trains a stage so that it can be killed at any instant and goes on where it was."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from hmnas_tf.stages.stage import Stage
+
+TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM ended
+
+
+def fit(
+    stage: Stage,
+    batches: Callable[[int], tf.data.Dataset],
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    directory: Path,
+    checkpoint_steps: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 0,
+) -> None:
+    """Trains a stage to its last epoch, from the newest checkpoint in `directory` if there is one.
+
+    A resumed run is the uninterrupted one, because a batch and everything random is a function of the step's number.
+    On SIGTERM it saves a checkpoint and raises SystemExit with code 143.
+
+    Args:
+        stage: compiled, all its optimizers built.
+        batches: returns the dataset from a given step on to the last.
+        epochs: of the whole stage.
+        steps_per_epoch: batches an epoch.
+        directory: of this stage's checkpoints.
+        checkpoint_steps: steps between two checkpoints within an epoch; its end always has one.
+        callbacks: called before an epoch's checkpoint is written, so a log row may come twice, but is never lost.
+        verbose: of Keras' `fit`.
+
+    Raises:
+        RuntimeError: if the loss becomes infinite or not a number; the checkpoints still hold finite values.
+    """
+    checkpoints = Checkpoints(stage, directory, steps_per_epoch, checkpoint_steps)
+    epoch, done = divmod(checkpoints.step(), steps_per_epoch)
+    settings = dict(verbose=verbose, shuffle=False, callbacks=[*callbacks, checkpoints])
+    if epoch < epochs:
+        dataset = batches(checkpoints.step())
+        if done:
+            rest = steps_per_epoch - done
+            stage.fit(dataset.take(rest), initial_epoch=epoch, epochs=epoch + 1, **settings)
+            dataset, epoch = dataset.skip(rest), epoch + 1
+        if epoch < epochs and not checkpoints.terminated:
+            stage.fit(dataset, initial_epoch=epoch, epochs=epochs, steps_per_epoch=steps_per_epoch, **settings)
+    if checkpoints.terminated:
+        raise SystemExit(TERMINATED)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps the last two states of a stage: every variable of model, optimizers and metrics, listed one by one.
+
+    Keras' and TensorFlow's own ways to find variables miss some, such as statistics of layers held in lists.
+    """
+
+    def __init__(self, stage: Stage, directory: Path, steps_per_epoch: int, every: int):
+        super().__init__()
+        self.stage = stage
+        self.steps_per_epoch = steps_per_epoch
+        self.every = every
+        self.terminated = False
+        for left_by_kill in Path(directory).glob("*_temp"):
+            shutil.rmtree(left_by_kill, ignore_errors=True)
+        variables = [*stage.variables]
+        for owner in (*stage.optimizers, *stage.metrics):
+            variables += owner.variables
+        self._checkpoint = tf.train.Checkpoint(state=[variable.value for variable in variables])
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=2)
+        self._restore()
+        self._step = int(stage.optimizer.iterations.numpy())
+        self._restore_metrics = self._step % steps_per_epoch != 0
+
+    def _restore(self) -> None:
+        if self._manager.latest_checkpoint:
+            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+
+    def step(self) -> int:
+        """Returns how many steps the stage has made."""
+        return self._step
+
+    def _save(self) -> None:
+        self._require_finite_loss()
+        if not (self._manager.latest_checkpoint or "").endswith(f"ckpt-{self._step}"):
+            self._manager.save(checkpoint_number=self._step)
+
+    def _require_finite_loss(self) -> None:
+        loss = float(self.stage.loss_mean.result())
+        if not abs(loss) < float("inf"):
+            raise RuntimeError(
+                f"{self.stage.name}: the loss became {loss} at or before step {self._step}; the newest checkpoint is "
+                "from before. Lower the learning rate or the gradient clip and start again in a new workdir."
+            )
+
+    def on_train_begin(self, logs=None):
+        self._handler = signal.getsignal(signal.SIGTERM)
+        try:
+            signal.signal(signal.SIGTERM, lambda *_: setattr(self, "terminated", True))
+        except ValueError:  # not in the main thread, where nobody can send us one
+            self._handler = None
+
+    def on_train_end(self, logs=None):
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._restore_metrics:  # `fit` has just set them to 0
+            self._restore()
+            self._restore_metrics = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1  # counted here, because reading the optimizer's counter would wait for the device
+        if self._step % self.steps_per_epoch and (self.terminated or self._step % self.every == 0):
+            self._save()
+        if self.terminated:
+            self.stage.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._step % self.steps_per_epoch == 0:
+            self._save()

@@ -1,0 +1,48 @@
+"""Learning rates as functions of the step, so that a resumed run has them too (paper §4.2, §4.3)."""
+
+from __future__ import annotations
+
+import keras
+
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+
+
+def cosine(rate: float, steps: int) -> Schedule:
+    """Falls from `rate` to 0 in `steps` steps along half a cosine."""
+    return keras.optimizers.schedules.CosineDecay(rate, steps)
+
+
+def dropped(rate: float, steps: int, at: float, factor: float) -> Schedule:
+    """Is `rate`, then `rate / factor` from the fraction `at` of `steps` on."""
+    return keras.optimizers.schedules.PiecewiseConstantDecay([max(0, round(at * steps) - 1)], [rate, rate / factor])
+
+
+FINETUNE_SCHEDULES = {
+    "cosine": cosine,
+    "step": lambda rate, steps: dropped(rate, steps, 0.5, 10.0),  # §4.3: a tenth at half-way
+}
+
+
+def crossing_rate(crossing: float, distance: float, steps: int, drop_at: float, drop_factor: float) -> float:
+    """Returns the Adam rate at which a mask whose gradient never changes sign reaches the threshold in time.
+
+    Adam moves a mask by about its rate each step, whatever the gradient's size, so the way made after t steps is
+    rate * (min(t, d) + max(0, t - d) / drop_factor), where d is the step at which the rates drop. Solving for the rate
+    at t = crossing * steps makes a stage of any length able to prune (DECISION; the paper gives rates for 3,910 steps
+    before the drop).
+
+    Args:
+        crossing: fraction of the stage after which the threshold is reached.
+        distance: from the initial real mask to the threshold.
+        steps: of the whole stage.
+        drop_at: fraction of the stage at which rates are divided by `drop_factor`.
+        drop_factor: see above.
+    """
+    reached, drop = crossing * steps, drop_at * steps
+    return distance / (min(reached, drop) + max(0.0, reached - drop) / drop_factor)
+
+
+MASK_RATES = {  # a mask's Adam rate from the absolute rate, the crossing and what else `crossing_rate` takes
+    "absolute": lambda rate, crossing, *rest: rate,
+    "relative": lambda rate, crossing, *rest: crossing_rate(crossing, *rest),
+}
