@@ -192,6 +192,7 @@ def search_masks(run: Run, supernet: Supernet) -> None:
             architecture_mask_optimizer=Adam(
                 mask_rate(config, config.architecture_mask_rate, config.architecture_mask_crossing, total)
             ),
+            operation_price=config.operation_price,
         )
     run.say(
         f"Stage 2 of 3, mask search: {config.mask_epochs} epochs of {steps} steps; "

@@ -96,6 +96,9 @@ class Config:
     architecture_mask_crossing: float = _flag(
         0.5, "Stage fraction after which a steadily falling operation or edge mask is 0.", low=0.001, high=1
     )
+    operation_price: float = _flag(
+        0.0, "Training loss, in nats, that an operation must save to survive; 0 is the paper's (DECISION).", low=0
+    )
     mask_drop_at: float = _flag(0.5, "Stage fraction after which both mask rates are divided.", low=0, high=1)
     mask_drop_factor: float = _flag(10.0, "What both mask rates are divided by.", low=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import tensorflow as tf
 
 from hmnas_tf.stages.stage import Stage, apply, gradients
 
@@ -17,6 +18,9 @@ class MaskSearch(Stage):
         supernet: built and trained.
         weight_mask_optimizer: for `supernet.weight_masks`; the paper uses Adam (§4.2).
         architecture_mask_optimizer: for `supernet.architecture_masks`, with a lower rate.
+        operation_price: training loss, in nats, that an operation of an edge must save to stay (DECISION). The loss of
+            the supernet plus this price times the number of surviving operations is minimised; 0 is the paper's, which
+            removes only what does harm, and in a supernet trained for a short time next to nothing does.
 
     Input of `fit`: (images, labels).
     """
@@ -27,11 +31,13 @@ class MaskSearch(Stage):
         *,
         weight_mask_optimizer: keras.optimizers.Optimizer,
         architecture_mask_optimizer: keras.optimizers.Optimizer,
+        operation_price: float = 0.0,
     ):
         super().__init__(supernet, name="mask_search")
         weight_mask_optimizer.build(supernet.weight_masks)
         architecture_mask_optimizer.build(supernet.architecture_masks)
         self.architecture_mask_optimizer = architecture_mask_optimizer
+        self.operation_price = operation_price
         self.compile(optimizer=weight_mask_optimizer, jit_compile=False)
 
     @property
@@ -41,9 +47,13 @@ class MaskSearch(Stage):
     def train_step(self, data):
         images, labels = data
         of_weights, of_architecture = self.network.weight_masks, self.network.architecture_masks
-        loss, found, logits = gradients(
-            lambda: self.loss_and_logits(images, labels), [*of_weights, *of_architecture]
-        )
+
+        def priced() -> tuple:
+            loss, logits = self.loss_and_logits(images, labels)
+            operations = tf.add_n([tf.reduce_sum(encoding.gates()) for encoding in self.network.encodings])
+            return loss + self.operation_price * operations, (loss, logits)
+
+        _, found, (loss, logits) = gradients(priced, [*of_weights, *of_architecture])
         apply(self.optimizer, found[: len(of_weights)], of_weights)
         apply(self.architecture_mask_optimizer, found[len(of_weights) :], of_architecture)
         return self.count(loss, labels, logits)

@@ -1,0 +1,46 @@
+"""Small supernets; a fresh one is built for each test that changes it."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.space.topology import Topology
+
+OPERATIONS = ("sep_conv_3x3", "dil_conv_5x5", "avg_pool_3x3", "identity")
+
+
+@pytest.fixture(scope="session")
+def make_supernet() -> Callable[..., Supernet]:
+    """Returns a built supernet with C = 4 and 5 classes."""
+
+    def make(
+        cells: int = 3,
+        nodes: int = 2,
+        operations: tuple[str, ...] = OPERATIONS,
+        stem: str = "cifar",
+        size: int = 8,
+        channels: int = 4,
+        classes: int = 5,
+        **kwargs,
+    ) -> Supernet:
+        topology = Topology(
+            initial_channels=channels, cells=cells, nodes=nodes, operations=operations, stem=stem
+        )
+        supernet = Supernet(topology, classes, **kwargs)
+        supernet.build((None, size, size, 3))
+        return supernet
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((4, 8, 8, 3), np.float32)

@@ -1,0 +1,50 @@
+"""Sizes and costs against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from hmnas_tf.config import PAPER_OPERATIONS
+from hmnas_tf.derivation.derive import derive
+from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.networks import counting
+
+
+def test_parameters_and_nonzero_parameters():
+    kernel = keras.Variable(np.array([[0.0, 1.0, -2.0], [0.0, 0.0, 0.5]]))
+    bias = keras.Variable(np.zeros(4))
+    assert counting.parameters([kernel, bias]) == 10
+    assert counting.nonzero_parameters([kernel, bias]) == 3 + 4
+
+
+def test_multiply_adds_of_single_layers():
+    assert counting.multiply_adds((3, 3, 4, 8), 25) == 9 * 4 * 8 * 25
+    image = keras.Input((8, 6, 3))
+    x = keras.layers.Conv2D(5, 3, strides=2, padding="same", use_bias=False)(image)  # 4 x 3 positions
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))
+    network = keras.Model(image, x)
+    assert counting.network_multiply_adds(network) == 9 * 3 * 5 * 12 + 9 * 5 * 12 + 5 * 7
+
+
+def test_multiply_adds_of_a_small_supernet_by_hand(make_supernet):
+    """One reduction cell of one node, so 8 channels, on 8x8 images: two edges of a dilated 3x3."""
+    supernet = make_supernet(1, 1, ("dil_conv_3x3",))
+    stem, preprocess = 27 * 12 * 64, 2 * 12 * 8 * 64
+    edges = 2 * (9 * 8 + 8 * 8) * 16
+    assert counting.supernet_multiply_adds(supernet) == stem + preprocess + edges + 8 * 5
+
+
+@pytest.mark.parametrize(
+    ("cells", "nodes", "stem", "size"), [(1, 2, "cifar", 8), (2, 1, "cifar", 9), (1, 1, "imagenet", 32)]
+)
+def test_network_with_everything_alive_costs_what_the_supernet_costs(cells, nodes, stem, size, make_supernet):
+    supernet = make_supernet(cells, nodes, PAPER_OPERATIONS, stem, size)
+    network = derive(supernet, genotype_of(supernet, "masks"), (size, size, 3))
+    assert counting.network_multiply_adds(network) == counting.supernet_multiply_adds(supernet)
+    kernels = [variable for variable in network.trainable_variables if variable.name == "kernel"]
+    own = [variable for variable in supernet.network_weights if variable.name == "kernel"]
+    assert counting.parameters(kernels) == counting.parameters(own)

@@ -1,0 +1,107 @@
+"""README, CONTRIBUTING and CHANGELOG say what is true, as far as a program can tell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import hmnas_tf
+from hmnas_tf.__main__ import commands
+from hmnas_tf.config import Config
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Tracked text that speaks for the project.
+OWN = [*DOCUMENTS, "BUILD", "pyproject.toml", ".gitignore", ".ci/run", "tools/check.sh"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_command_installs_and_runs_the_quickstart():
+    steps = blocks("sh")[0].strip().split(" && ")
+    assert "\n" not in blocks("sh")[0].strip()
+    make, install, run = (shlex.split(step) for step in steps)
+    assert make == ["python3.11", "-m", "venv", ".venv"]
+    assert install == [".venv/bin/pip", "install", "--editable", ".[all]"]
+    assert run[:3] == [".venv/bin/python", "-m", "hmnas_tf.search"]
+    flag_file = ROOT / run[3].removeprefix("--flagfile=")
+    assert flag_file.exists()
+    assert "--workdir=" in flag_file.read_text(encoding="utf-8")
+
+
+def test_the_second_command_is_the_one_that_ci_runs():
+    command = blocks("sh")[1].strip()
+    assert (ROOT / command).exists()
+    assert re.search(rf"^timeout .* {re.escape(command)} ", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+
+def test_commands_and_flags_in_documents_exist():
+    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS)
+    used = set(re.findall(r"-m hmnas_tf\.(\w+)", text))
+    assert used
+    assert used <= set(commands())
+    flags = set(re.findall(r"(?<![\w-])--([a-z]+_\w+)", text)) - {"no_such_flag"}
+    assert flags <= {*Config().to_dict(), "workdir"}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_linked_and_quoted_files_exist(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = set(re.findall(r"\]\(([^)#]+)\)", text))
+    quoted = set(re.findall(r"`((?:hmnas_tf|tools|flags|tests|\.ci)/[\w./]*)`", text))
+    missing = [path for path in links | quoted if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_every_flag_file_is_in_the_readme():
+    for path in (ROOT / "flags").glob("*.flags"):
+        assert f"[{path.stem}](flags/{path.name})" in README
+
+
+def test_the_run_folder_is_described_as_it_is():
+    from hmnas_tf.exporters.artifacts import EXPORTERS
+
+    for exporter in EXPORTERS.values():
+        assert f"model/{exporter.file_name}" in README
+    assert "report.html" not in README.split("## The run folder")[1].split("## Using")[0]
+
+
+def test_python_blocks_are_valid_and_use_what_the_package_offers():
+    for block in blocks("python"):
+        compile(block, "README.md", "exec")
+        for name in re.findall(r"hmnas_tf\.([a-zA-Z_]+)", block):
+            assert hasattr(hmnas_tf, name), name
+
+
+def test_the_place_for_measurements_is_there_until_it_is_filled():
+    section = README.split("## Measured")[1].split("\n## ")[0]
+    assert "<!-- measured -->" in section or "|" in section
+
+
+def test_contributing_names_dictionaries_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [row for row in re.findall(r"^\| .* \|$", text, re.MULTILINE) if "hmnas_tf/" in row]
+    assert len(rows) > 10
+    for row in rows:
+        _, place, names = (cell.strip() for cell in row.strip("|").split("|"))
+        files = [ROOT / path for path in re.findall(r"`(hmnas_tf/[\w/]+\.py)`", place)]
+        for name in re.findall(r"`([A-Z_]+)`", names):
+            assert re.search(rf"^{name}\b.* = \{{", files[-1].read_text(encoding="utf-8"), re.MULTILINE), name
+
+
+def test_the_newest_change_is_this_version():
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest[1] == hmnas_tf.__version__
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_registry_and_no_home_of_a_machine(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not re.search(r"pypi\.org|pythonhosted|index-url|npmjs|artifactory", text)
+    assert not re.search(r"(?<![\w.])/(home|root|tmp|work)/", text)
