@@ -17,6 +17,8 @@ _PLACES = {  # loaded on first use, because TensorFlow takes seconds to load
 
 
 def __getattr__(name: str) -> Any:
+    if name == "layers":
+        return importlib.import_module("hmnas_tf.layers")
     if name in _PLACES:
         return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'hmnas_tf' has no attribute {name!r}")

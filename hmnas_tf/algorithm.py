@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,17 @@ import tensorflow as tf
 from hmnas_tf import atomic
 from hmnas_tf.config import MASK_INITIAL, Config
 from hmnas_tf.data import ImageDataset, split_indices
-from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
-from hmnas_tf.exporters.artifacts import export_all
-from hmnas_tf.exporters.contract import Labelling
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.preflight import check, topology_of
-from hmnas_tf.results_table import stages_table
+from hmnas_tf.preflight import check
+from hmnas_tf.publication import publish
 from hmnas_tf.run import Run, precision, versions
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import learning_rates
+from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fine_tuning import FineTuning
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.strategy import make_strategy
@@ -81,35 +80,20 @@ def search(
     if not folder.finished():
         folder.update(dataset=dataset.describe(), versions=versions(), seed=config.seed)
     keras.utils.set_random_seed(config.seed)
-    supernet = new_supernet(run)
-    train_supernet(run, supernet)  # lines 1 to 5
-    search_masks(run, supernet)  # lines 6 to 10
-    genotype, network = derive_network(run, supernet)  # line 11
-    fine_tune(run, network)  # line 12
+    supernet = run.new_supernet()
+    meter = run.meter(supernet)
+    train_supernet(run, supernet, meter)  # lines 1 to 5
+    search_masks(run, supernet, meter)  # lines 6 to 10
+    genotype, network, meter = derive_network(run, supernet)  # line 11
+    fine_tune(run, network, meter)  # line 12
     with precision("float32"):
         model = derive(supernet, genotype, dataset.image_shape)
     model.set_weights(network.get_weights())
-    export(run, model)
+    publish(run, model)
     return SearchResult(model, genotype, folder.results, folder.path)
 
 
-def new_supernet(run: Run) -> Supernet:
-    """Returns an untrained supernet for a run's settings and data."""
-    config = run.config
-    with run.building():
-        supernet = Supernet(
-            topology_of(config),
-            run.dataset.num_classes,
-            edge_softmax=config.edge_softmax,
-            cell_sharing=config.cell_sharing,
-            threshold=config.threshold,
-            renormalize=config.renormalize,
-        )
-        supernet.build((None, *run.dataset.image_shape))
-    return supernet
-
-
-def train_supernet(run: Run, supernet: Supernet) -> None:
+def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
     """Stage 1: weights and architecture parameters on two parts of the training set (§3.2)."""
     config, state = run.config, run.folder.state("supernet")
     if run.done("supernet"):
@@ -139,7 +123,9 @@ def train_supernet(run: Run, supernet: Supernet) -> None:
                 learning_rates.cosine(config.weight_learning_rate, total), momentum=config.weight_momentum
             ),
             architecture_optimizer=Adam(
-                config.architecture_learning_rate, beta_1=config.architecture_beta_1, beta_2=config.architecture_beta_2
+                config.architecture_learning_rate,
+                beta_1=config.architecture_beta_1,
+                beta_2=config.architecture_beta_2,
             ),
             decisions=table,
             weight_decay=config.weight_decay,
@@ -151,29 +137,28 @@ def train_supernet(run: Run, supernet: Supernet) -> None:
     validation = run.batches(
         "architecture training", min(config.batch_size, len(of_architecture)), of_architecture
     )
-    measure = run.evaluator(supernet)
     run.fit(
         "supernet",
         stage,
         lambda start: tf.data.Dataset.zip(training(start, total), validation(start, total)),
         epochs=config.supernet_epochs,
         steps_per_epoch=steps,
-        measure=measure,
+        meter=meter,
     )
-    run.estimate_statistics(supernet)
+    meter.estimate_statistics()
     save_variables(state, supernet.variables)
     params = counting.parameters(supernet.network_weights)
     run.record(
         "supernet",
         config.supernet_epochs,
-        test_error=measure(),
+        test_error=meter.test_error(),
         params=params,
         params_nonzero=params,
         flops=counting.supernet_multiply_adds(supernet),
     )
 
 
-def search_masks(run: Run, supernet: Supernet) -> None:
+def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
     """Stage 2: the masks of operations, edges and weights (§3.3); rules that read no masks go without."""
     config, state = run.config, run.folder.state("searched")
     if config.derivation != "masks":
@@ -183,14 +168,19 @@ def search_masks(run: Run, supernet: Supernet) -> None:
         return
     steps = len(run.dataset.x_train) // config.batch_size
     total = steps * config.mask_epochs
+    rate = functools.partial(
+        learning_rates.MASK_RATES[config.mask_rates],
+        distance=MASK_INITIAL - config.threshold,
+        steps=total,
+        drop_at=config.mask_drop_at,
+        drop_factor=config.mask_drop_factor,
+    )
     with run.strategy.scope():
         stage = MaskSearch(
             supernet,
-            weight_mask_optimizer=Adam(
-                mask_rate(config, config.weight_mask_rate, config.weight_mask_crossing, total)
-            ),
+            weight_mask_optimizer=Adam(rate(config.weight_mask_rate, config.weight_mask_crossing)),
             architecture_mask_optimizer=Adam(
-                mask_rate(config, config.architecture_mask_rate, config.architecture_mask_crossing, total)
+                rate(config.architecture_mask_rate, config.architecture_mask_crossing)
             ),
             operation_price=config.operation_price,
         )
@@ -206,30 +196,24 @@ def search_masks(run: Run, supernet: Supernet) -> None:
         lambda start: batches(start, total),
         epochs=config.mask_epochs,
         steps_per_epoch=steps,
-        measure=run.evaluator(supernet),
+        meter=meter,
         observers=[Survivors(supernet)],
     )
-    run.estimate_statistics(supernet)
+    meter.estimate_statistics()
     save_variables(state, supernet.variables)
 
 
-def mask_rate(config: Config, rate: float, crossing: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns a mask's learning rate over a stage of so many steps (§4.2)."""
-    how = (config.mask_drop_at, config.mask_drop_factor)
-    first = learning_rates.MASK_RATES[config.mask_rates](rate, crossing, MASK_INITIAL - config.threshold, steps, *how)
-    return learning_rates.dropped(first, steps, *how)
-
-
-def derive_network(run: Run, supernet: Supernet) -> tuple[Genotype, keras.Model]:
+def derive_network(run: Run, supernet: Supernet) -> tuple[Genotype, keras.Model, Meter]:
     """Derivation: the genotype and the network that is built from what survived (§3.3, §3.4)."""
     config = run.config
     genotype = genotype_of(supernet, config.derivation, run.seed("derivation"))
     with run.building():
         network = derive(supernet, genotype, run.dataset.image_shape)
+    meter = run.meter(network)
     if not run.done("searched"):
         epochs = config.mask_epochs if config.derivation == "masks" else 0
         if config.derivation != "masks":
-            run.estimate_statistics(network)
+            meter.estimate_statistics()
         for index, cell in enumerate(genotype.cells):
             run.say(
                 f"derivation: cell {index} keeps {sum(1 for _ in cell.edges())} edges with "
@@ -237,20 +221,11 @@ def derive_network(run: Run, supernet: Supernet) -> tuple[Genotype, keras.Model]
                 f"{len(cell.living_nodes())} nodes"
             )
         atomic.write_json(run.folder.genotype, genotype.to_json())
-        run.record("searched", epochs, test_error=run.evaluator(network)(), **size_of(network))
-    return genotype, network
+        run.record("searched", epochs, test_error=meter.test_error(), **counting.size_of(network))
+    return genotype, network, meter
 
 
-def size_of(network: keras.Model) -> dict[str, int]:
-    """Returns parameters, non-zero parameters and multiply-adds of a derived network."""
-    return {
-        "params": counting.parameters(network.trainable_variables),
-        "params_nonzero": counting.nonzero_parameters(network.trainable_variables),
-        "flops": counting.network_multiply_adds(network),
-    }
-
-
-def fine_tune(run: Run, network: keras.Model) -> None:
+def fine_tune(run: Run, network: keras.Model, meter: Meter) -> None:
     """Stage 3: the derived network's weights, from where they are (§3.4)."""
     config, state = run.config, run.folder.state("finetuned")
     if run.done("finetuned"):
@@ -258,8 +233,7 @@ def fine_tune(run: Run, network: keras.Model) -> None:
         return
     steps = len(run.dataset.x_train) // config.finetune_batch_size
     total = steps * config.finetune_epochs
-    measure = run.evaluator(network)
-    size = size_of(network)
+    size = counting.size_of(network)
     if total:
         run.say(
             f"Stage 3 of 3, fine-tuning: {config.finetune_epochs} epochs of {steps} steps; {size['params']:,} weights, "
@@ -282,37 +256,10 @@ def fine_tune(run: Run, network: keras.Model) -> None:
             lambda start: batches(start, total),
             epochs=config.finetune_epochs,
             steps_per_epoch=steps,
-            measure=measure,
+            meter=meter,
         )
-        run.estimate_statistics(network)
+        meter.estimate_statistics()
     save_variables(state, network.variables)
-    run.record("finetuned", config.finetune_epochs, test_error=measure(), **size_of(network))
-
-
-def export(run: Run, model: keras.Model) -> None:
-    """Writes the network in all formats, each compared in its own runtime, and closes the run."""
-    if run.folder.finished():
-        run.say(f"{run.folder.path} holds a finished run; nothing was changed.")
-        run.say(stages_table(run.folder.results))
-        return
-    data = run.dataset
-    labelling = Labelling(data.class_names, data.mean, data.std, data.image_shape)
-    run.say(f"export: {', '.join(run.config.formats)}, each compared on the {len(data.x_test):,} test images")
-    artifacts = export_all(
-        model, run.folder.model, run.config.formats, labelling, normalise(data.x_test, data.mean, data.std), data.y_test
+    run.record(
+        "finetuned", config.finetune_epochs, test_error=meter.test_error(), **counting.size_of(network)
     )
-    stages = run.folder.results["stages"]
-    genotype = Genotype.loads(run.folder.genotype.read_text(encoding="utf-8"))
-    final = stages["finetuned"]
-    derived = {
-        "params_dense": final["params"],
-        "params_nonzero": final["params_nonzero"],
-        "flops": final["flops"],
-        **genotype.count(),
-    }
-    run.folder.update(derived=derived, artifacts=artifacts)
-    run.say(stages_table(run.folder.results))
-    for name, artifact in artifacts.items():
-        run.say(
-            f"{name:<12}{artifact['path']:<24}{artifact['bytes']:>12,} bytes  test error {artifact['test_error']:.2f} %"
-        )

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-MASK_INITIAL = 1e-2  # §3.3: every real mask starts here, above the threshold, so that a fresh mask is all ones
+MASK_INITIAL = (
+    1e-2  # §3.3: every real mask starts here, above the threshold, so that a fresh mask is all ones
+)
 MASK_THRESHOLD = 5e-3  # §3.3: the paper prints 5e-31, which is 5e-3 with the mark of footnote 1
 STATISTICS_BATCHES = 100  # DECISION: batches that batch statistics are re-estimated from, at most
 BATCH_NORM_MOMENTUM = 0.9  # DARTS, in Keras' convention
@@ -61,27 +63,47 @@ class Config:
     initial_channels: int = _flag(36, "Channels C of the first cell.", low=2)
     cells: int = _flag(3, "Cells in the network; reduction cells stand at one and two thirds.", low=1)
     nodes: int = _flag(4, "Intermediate nodes in a cell.", low=1)
-    operations: tuple[str, ...] = _flag(PAPER_OPERATIONS, "Comma list of the candidate operations of every edge.")
-    stem: str = _flag("cifar", "Stem of the network: `cifar` keeps the resolution, `imagenet` divides it by 8.")
-    edge_softmax: str = _flag("node", "Softmax of beta over a node's incoming edges (Eq. 2) or over the whole cell.")
-    cell_sharing: str = _flag("type", "Cells that share alpha and beta: those of one `type`, `all`, or none (`cell`).")
-    renormalize: bool = _flag(False, "Let surviving mixing weights sum to 1 again after masking (DECISION: no).")
+    operations: tuple[str, ...] = _flag(
+        PAPER_OPERATIONS, "Comma list of the candidate operations of every edge."
+    )
+    stem: str = _flag(
+        "cifar", "Stem of the network: `cifar` keeps the resolution, `imagenet` divides it by 8."
+    )
+    edge_softmax: str = _flag(
+        "node", "Softmax of beta over a node's incoming edges (Eq. 2) or over the whole cell."
+    )
+    cell_sharing: str = _flag(
+        "type", "Cells that share alpha and beta: those of one `type`, `all`, or none (`cell`)."
+    )
+    renormalize: bool = _flag(
+        False, "Let surviving mixing weights sum to 1 again after masking (DECISION: no)."
+    )
 
     # Stage 1, supernet training (§3.2, §4.2)
     batch_size: int = _flag(128, "Images in one step, over all replicas together.", low=1)
     supernet_epochs: int = _flag(100, "Epochs of supernet training.", low=1)
     warmup_epochs: int = _flag(10, "First epochs in which alpha and beta stay as they are.", low=0)
-    validation_fraction: float = _flag(0.2, "Share of the training set that trains alpha and beta.", low=0, high=0.9)
+    validation_fraction: float = _flag(
+        0.2, "Share of the training set that trains alpha and beta.", low=0, high=0.9
+    )
     weight_learning_rate: float = _flag(0.1, "Initial SGD rate of the network weights, cosine to 0.", low=0)
     weight_momentum: float = _flag(0.9, "SGD momentum of the network weights.", low=0, high=0.999)
     weight_decay: float = _flag(3e-4, "L2 factor of the network weights, added to their gradient.", low=0)
-    gradient_clip: float = _flag(5.0, "Global norm that the weights' gradient is clipped to; 0 is no clipping.", low=0)
+    gradient_clip: float = _flag(
+        5.0, "Global norm that the weights' gradient is clipped to; 0 is no clipping.", low=0
+    )
     architecture_learning_rate: float = _flag(3e-4, "Adam rate of alpha and beta.", low=0)
-    architecture_beta_1: float = _flag(0.5, "Adam's first-moment decay for alpha and beta.", low=0, high=0.999)
-    architecture_beta_2: float = _flag(0.999, "Adam's second-moment decay for alpha and beta.", low=0, high=0.99999)
+    architecture_beta_1: float = _flag(
+        0.5, "Adam's first-moment decay for alpha and beta.", low=0, high=0.999
+    )
+    architecture_beta_2: float = _flag(
+        0.999, "Adam's second-moment decay for alpha and beta.", low=0, high=0.99999
+    )
     architecture_decay: float = _flag(1e-3, "L2 factor of alpha and beta, added to their gradient.", low=0)
     architecture_gradient: str = _flag("first_order", "How the gradient of alpha and beta is approximated.")
-    update_schedule: str = _flag("cosine", "Shape of sigma(t), the probability of an architecture step (DECISION).")
+    update_schedule: str = _flag(
+        "cosine", "Shape of sigma(t), the probability of an architecture step (DECISION)."
+    )
     update_probability_final: float = _flag(0.0, "Value of sigma(t) at the end of training.", low=0, high=1)
 
     # Stage 2, mask search (§3.3, §4.2)
@@ -89,15 +111,22 @@ class Config:
     threshold: float = _flag(MASK_THRESHOLD, "A real mask at or below it is 0 (Eq. 4).", low=0, high=1)
     mask_rates: str = _flag("absolute", "Whether mask rates are Adam rates (the paper's) or stage fractions.")
     weight_mask_rate: float = _flag(1e-4, "Adam rate of weight masks, with absolute rates.", low=0)
-    architecture_mask_rate: float = _flag(1e-5, "Adam rate of operation and edge masks, with absolute rates.", low=0)
+    architecture_mask_rate: float = _flag(
+        1e-5, "Adam rate of operation and edge masks, with absolute rates.", low=0
+    )
     weight_mask_crossing: float = _flag(
-        0.25, "Stage fraction after which a steadily falling weight mask is 0, with relative rates.", low=0.001, high=1
+        0.25,
+        "Stage fraction after which a steadily falling weight mask is 0, with relative rates.",
+        low=0.001,
+        high=1,
     )
     architecture_mask_crossing: float = _flag(
         0.5, "Stage fraction after which a steadily falling operation or edge mask is 0.", low=0.001, high=1
     )
     operation_price: float = _flag(
-        0.0, "Training loss, in nats, that an operation must save to survive; 0 is the paper's (DECISION).", low=0
+        0.0,
+        "Training loss, in nats, that an operation must save to survive; 0 is the paper's (DECISION).",
+        low=0,
     )
     mask_drop_at: float = _flag(0.5, "Stage fraction after which both mask rates are divided.", low=0, high=1)
     mask_drop_factor: float = _flag(10.0, "What both mask rates are divided by.", low=1)
@@ -106,14 +135,22 @@ class Config:
     derivation: str = _flag("masks", "Rule that chooses the surviving operations and edges.")
     finetune_epochs: int = _flag(200, "Epochs of fine-tuning; 0 leaves the searched network as it is.", low=0)
     finetune_batch_size: int = _flag(96, "Images in one step of fine-tuning (DECISION: as DARTS).", low=1)
-    finetune_learning_rate: float = _flag(0.025, "Initial SGD rate of fine-tuning (DECISION: as DARTS).", low=0)
-    finetune_schedule: str = _flag("cosine", "Fine-tuning rate: `cosine` to 0, or `step`, a tenth at half-way (§4.3).")
+    finetune_learning_rate: float = _flag(
+        0.025, "Initial SGD rate of fine-tuning (DECISION: as DARTS).", low=0
+    )
+    finetune_schedule: str = _flag(
+        "cosine", "Fine-tuning rate: `cosine` to 0, or `step`, a tenth at half-way (§4.3)."
+    )
 
     # Run
-    evaluate_every: int = _flag(1, "Epochs between two evaluations on the test split; 0 is only at a stage's end.", low=0)
+    evaluate_every: int = _flag(
+        1, "Epochs between two evaluations on the test split; 0 is only at a stage's end.", low=0
+    )
     checkpoint_steps: int = _flag(500, "Steps between two checkpoints; every epoch's end has one too.", low=1)
     replicas: int = _flag(0, "GPUs to train on; 0 is all that are visible, or the CPU.", low=0)
-    mixed_precision: bool = _flag(False, "Compute in bfloat16; masks, alpha, beta and losses stay in float32.")
+    mixed_precision: bool = _flag(
+        False, "Compute in bfloat16; masks, alpha, beta and losses stay in float32."
+    )
     formats: tuple[str, ...] = _flag(("keras", "saved_model", "onnx"), "Comma list of the formats to export.")
 
     def __post_init__(self):
@@ -137,7 +174,9 @@ class Config:
         for name in ("operations", "formats", "augmentation"):
             value = getattr(self, name)
             if not value or len(set(value)) != len(value):
-                raise ValueError(f"{name}={','.join(value)!r} must be a comma list of different names, at least one.")
+                raise ValueError(
+                    f"{name}={','.join(value)!r} must be a comma list of different names, at least one."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON-able values, lists for tuples."""

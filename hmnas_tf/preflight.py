@@ -44,7 +44,9 @@ def check_names(config: Config) -> None:
         _check(name, ",".join(getattr(config, name)), getattr(config, name), known)
     words = {"auto", "none"} & set(config.augmentation)
     if words and len(config.augmentation) > 1:
-        raise ValueError(f"augmentation={','.join(config.augmentation)!r}: {sorted(words)[0]!r} must stand alone.")
+        raise ValueError(
+            f"augmentation={','.join(config.augmentation)!r}: {sorted(words)[0]!r} must stand alone."
+        )
     if set(config.operations) <= {"none"}:
         raise ValueError("operations='none': there must be one that does something.")
 
@@ -66,7 +68,9 @@ def check(config: Config, dataset: ImageDataset) -> None:
     for message in missing_requirements(config.formats):
         raise ImportError(message)
     examples = len(dataset.x_train)
-    weights, architecture = (len(part) for part in split_indices(examples, config.validation_fraction, config.seed))
+    weights, architecture = (
+        len(part) for part in split_indices(examples, config.validation_fraction, config.seed)
+    )
     if config.batch_size > weights:
         raise ValueError(
             f"batch_size={config.batch_size} is more than the {weights} images that train the weights ({examples} "

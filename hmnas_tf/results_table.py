@@ -15,7 +15,9 @@ def stages_table(results: dict[str, Any]) -> str:
     """
     stages = results["stages"]
     whole = stages["supernet"]["params"]
-    lines = [f"{'stage':<18}{'test error':>11}{'parameters':>12}{'reduction':>11}{'non-zero':>12}{'seconds':>9}"]
+    lines = [
+        f"{'stage':<18}{'test error':>11}{'parameters':>12}{'reduction':>11}{'non-zero':>12}{'seconds':>9}"
+    ]
     for key, title in ROWS:
         if key in stages:
             row = stages[key]

@@ -16,14 +16,29 @@ import tensorflow as tf
 
 from hmnas_tf.config import STATISTICS_BATCHES, Config
 from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.preflight import topology_of
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.stages import telemetry
-from hmnas_tf.stages.evaluation import BatchStatistics, Evaluator
+from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.stage import Stage
 
-PACKAGES = ("hmnas_tf", "tensorflow", "keras", "numpy", "tensorflow-datasets", "tf2onnx", "onnx", "onnxruntime")
-TITLES = {"supernet": "supernet training", "searched": "mask search", "finetuned": "fine-tuning"}  # keys of results
+PACKAGES = (
+    "hmnas_tf",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "tensorflow-datasets",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+)
+TITLES = {
+    "supernet": "supernet training",
+    "searched": "mask search",
+    "finetuned": "fine-tuning",
+}  # keys of results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +69,21 @@ class Run:
         """Returns the seed of one purpose; the same word gives the same seed in every run with the same `--seed`."""
         entropy = [self.config.seed, *purpose.encode()]
         return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
+
+    def new_supernet(self) -> Supernet:
+        """Returns an untrained supernet for this run's settings and data."""
+        config = self.config
+        with self.building():
+            supernet = Supernet(
+                topology_of(config),
+                self.dataset.num_classes,
+                edge_softmax=config.edge_softmax,
+                cell_sharing=config.cell_sharing,
+                threshold=config.threshold,
+                renormalize=config.renormalize,
+            )
+            supernet.build((None, *self.dataset.image_shape))
+        return supernet
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -88,22 +118,17 @@ class Run:
         )
         return lambda start, total: training_batches(x, y, start_step=start, total_steps=total, **settings)
 
-    def evaluator(self, network: keras.Model) -> Evaluator:
-        """Returns what measures the test error of a network."""
+    def meter(self, network: keras.Model) -> Meter:
+        """Returns what measures the test error of a network and re-estimates its batch statistics."""
         data = self.dataset
-        batches = evaluation_batches(
+        batch_size = min(self.config.batch_size, len(data.x_train))
+        steps = min(STATISTICS_BATCHES, len(data.x_train) // batch_size)
+        as_they_are = self.batches("statistics", batch_size, augmentation=())(0, steps)
+        test = evaluation_batches(
             data.x_test, data.y_test, batch_size=self.config.batch_size, mean=data.mean, std=data.std
         )
         with self.strategy.scope():
-            return Evaluator(network, batches)
-
-    def estimate_statistics(self, network: keras.Model) -> None:
-        """Re-estimates the batch statistics of a network on training images as they are."""
-        batch_size = min(self.config.batch_size, len(self.dataset.x_train))
-        steps = min(STATISTICS_BATCHES, len(self.dataset.x_train) // batch_size)
-        with self.strategy.scope():
-            statistics = BatchStatistics(network)
-        statistics.estimate(self.batches("statistics", batch_size, augmentation=())(0, steps))
+            return Meter(network, test, as_they_are)
 
     def fit(
         self,
@@ -113,13 +138,13 @@ class Run:
         *,
         epochs: int,
         steps_per_epoch: int,
-        measure: Callable[[], float],
+        meter: Meter,
         observers: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
         """Trains a stage with this run's telemetry and checkpoints; `key` is the stage's in `results.json`."""
         title, terminal = TITLES[key], sys.stdout.isatty()
         callbacks = [
-            telemetry.TestError(measure, self.config.evaluate_every),
+            telemetry.TestError(meter.test_error, self.config.evaluate_every),
             *observers,
             telemetry.EpochTelemetry(title, epochs, steps_per_epoch, self.folder.metrics, self.say),
             keras.callbacks.TensorBoard(str(self.folder.tensorboard / key), write_graph=False),

@@ -29,7 +29,9 @@ class RunFolder:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._refuse_other_run(config)
-        atomic.write_text(self.path / "run.flags", "".join(f"{line}\n" for line in flag_lines(config, self.path)))
+        atomic.write_text(
+            self.path / "run.flags", "".join(f"{line}\n" for line in flag_lines(config, self.path))
+        )
         self.results = self._read_results()
 
     @property
@@ -76,7 +78,9 @@ class RunFolder:
         try:
             results = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path} is not JSON ({error}): remove it to evaluate the stages again.") from error
+            raise ValueError(
+                f"{path} is not JSON ({error}): remove it to evaluate the stages again."
+            ) from error
         if not isinstance(results, dict) or results.get("schema") != SCHEMA or "stages" not in results:
             raise ValueError(f"{path} is not a results file of schema {SCHEMA}: take another --workdir.")
         return results
@@ -85,10 +89,14 @@ class RunFolder:
         path = self.path / "run.flags"
         if not path.exists():
             return
-        old = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
+        old = dict(
+            line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line
+        )
         new = dict(line.split("=", 1) for line in flag_lines(config, self.path))
         old["--workdir"] = new["--workdir"]
-        differing = [f"{k[2:]} was {old.get(k, 'not set')!r}, now {v!r}" for k, v in new.items() if old.get(k) != v]
+        differing = [
+            f"{k[2:]} was {old.get(k, 'not set')!r}, now {v!r}" for k, v in new.items() if old.get(k) != v
+        ]
         if differing:
             raise ValueError(
                 f"workdir {str(self.path)!r} holds a run with other flags ({'; '.join(differing)}): take the same flags "

@@ -1,4 +1,4 @@
-"""Searches, cuts, fine-tunes, evaluates and exports a network: `python -m hmnas_tf.search --flagfile=... --workdir=...`.
+"""Searches, cuts, fine-tunes, evaluates and exports a network: `python -m hmnas_tf.search --flagfile=...`.
 
 Running it again on the same `--workdir` continues where it stopped.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import types
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
 
+import tensorflow as tf
 from absl import app, flags, logging
 
 from hmnas_tf.algorithm import search
@@ -20,33 +22,43 @@ from hmnas_tf.preflight import CHOICES, LISTS, check_names
 
 FLAGS = flags.FLAGS
 DATA_FLAGS = ("data_dir", "idx_dir", "download", "image_size", "train_examples", "test_examples", "seed")
-EXPECTED = (ValueError, ImportError, OSError, RuntimeError)  # what is the user's to mend: one line, no traceback
+EXPECTED = (
+    ValueError,
+    ImportError,
+    OSError,
+    RuntimeError,
+)  # what is the user's to mend: one line, no traceback
 
 
-def define_flags() -> None:
+def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     """Makes a flag of every setting of `Config`."""
-    flags.DEFINE_string("workdir", None, "Run folder; made when missing, continued when it holds this run.")
+    into = {"flag_values": flag_values}
+    flags.DEFINE_string(
+        "workdir", None, "Run folder; made when missing, continued when it holds this run.", **into
+    )
     for field in dataclasses.fields(Config):
         name, default, text = field.name, field.default, field.metadata["help"]
         low, high = field.metadata["low"], field.metadata["high"]
         if name in CHOICES:
-            flags.DEFINE_enum(name, default, sorted(CHOICES[name]), text)
+            flags.DEFINE_enum(name, default, sorted(CHOICES[name]), text, **into)
         elif name in LISTS:
-            flags.DEFINE_list(name, list(default), f"{text} Known: {', '.join(sorted(LISTS[name]))}.")
+            flags.DEFINE_list(name, list(default), f"{text} Known: {', '.join(sorted(LISTS[name]))}.", **into)
         elif isinstance(default, bool):
-            flags.DEFINE_bool(name, default, text)
+            flags.DEFINE_bool(name, default, text, **into)
         elif isinstance(default, int):
-            flags.DEFINE_integer(name, default, text, lower_bound=low, upper_bound=high)
+            flags.DEFINE_integer(name, default, text, lower_bound=low, upper_bound=high, **into)
         elif isinstance(default, float):
-            flags.DEFINE_float(name, default, text, lower_bound=low, upper_bound=high)
+            flags.DEFINE_float(name, default, text, lower_bound=low, upper_bound=high, **into)
         else:
-            flags.DEFINE_string(name, default, text)
+            flags.DEFINE_string(name, default, text, **into)
 
 
-def config_of_flags() -> Config:
+def config_of_flags(flag_values: flags.FlagValues = FLAGS) -> Config:
     """Returns the settings that the flags give."""
-    values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Config)}
-    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values = {field.name: flag_values[field.name].value for field in dataclasses.fields(Config)}
+    return Config(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -64,11 +76,15 @@ def fail(message: str) -> None:
 
 
 def main(argv: list[str]) -> None:
+    """Runs the command."""
     logging.set_verbosity(logging.WARNING)  # the progress is ours to show, not the libraries'
     if len(argv) > 1:
         fail(f"{' '.join(argv[1:])!r} is no flag: every setting is given as --name=value.")
     if not FLAGS.workdir:
         fail("--workdir is missing: name the folder that the run is to be kept in.")
+    if not tf.config.list_physical_devices("GPU"):
+        # On a CPU TensorFlow's graph optimizer costs more time at the start of each stage than it saves later.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
         config = config_of_flags()
         check_names(config)
@@ -76,6 +92,15 @@ def main(argv: list[str]) -> None:
         search(dataset, config, FLAGS.workdir, say=lambda line: print(line, flush=True))
     except EXPECTED as error:
         fail(" ".join(str(error).split()))
+
+
+class _Module(types.ModuleType):
+    """`hmnas_tf.search` is a function, also after this module of the same name has been imported."""
+
+    __call__ = staticmethod(search)
+
+
+sys.modules[__name__].__class__ = _Module
 
 
 if __name__ == "__main__":

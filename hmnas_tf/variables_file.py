@@ -28,9 +28,13 @@ def load_variables(path: Path, variables: Sequence[keras.Variable]) -> None:
         with np.load(path, allow_pickle=False) as file:
             values = [file[name] for name in sorted(file.files)]
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): remove it and its stage in results.json.") from error
+        raise ValueError(
+            f"{path} cannot be read ({error}): remove it and its stage in results.json."
+        ) from error
     expected = [tuple(variable.shape) for variable in variables]
     if [value.shape for value in values] != expected:
-        raise ValueError(f"{path} holds {len(values)} arrays that are not this network's {len(expected)} variables.")
+        raise ValueError(
+            f"{path} holds {len(values)} arrays that are not this network's {len(expected)} variables."
+        )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -1,0 +1,1 @@
+"""Derivation: rules that choose what survives, and the network built from it."""

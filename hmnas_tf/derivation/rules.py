@@ -63,7 +63,9 @@ def weight_density(supernet: Supernet, cell: int, row: int, operation: int) -> f
     source = cell_edges(supernet.topology.nodes)[row].source
     edge = edges_from(supernet.topology.nodes)[source].index(row)
     candidate = supernet.cells[cell].mixed[source].candidates[operation]
-    masks = [layer.binary_mask()[edge] for layer in candidate._flatten_layers() if isinstance(layer, MaskedKernel)]
+    masks = [
+        layer.binary_mask()[edge] for layer in candidate._flatten_layers() if isinstance(layer, MaskedKernel)
+    ]
     size = sum(mask.size for mask in masks)
     return sum(int(mask.sum()) for mask in masks) / size if size else 1.0
 

@@ -1,0 +1,29 @@
+"""Public Keras layers: learned masks, parallel edges, mixed operations, cells; they work in any Keras 3 model."""
+
+from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.binary_mask import binarize
+from hmnas_tf.layers.cell import Cell
+from hmnas_tf.layers.factorized_reduce import FactorizedReduce
+from hmnas_tf.layers.masked_conv2d import MaskedConv2D
+from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
+from hmnas_tf.layers.masked_pointwise import MaskedPointwise
+from hmnas_tf.layers.mixed_operation import MixedOperation
+from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
+from hmnas_tf.layers.operations import OPERATIONS
+from hmnas_tf.layers.relu_pointwise_norm import ReluPointwiseNorm
+from hmnas_tf.layers.stem import Stem
+
+__all__ = [
+    "OPERATIONS",
+    "BatchNorm",
+    "Cell",
+    "FactorizedReduce",
+    "MaskedConv2D",
+    "MaskedDepthwiseConv2D",
+    "MaskedPointwise",
+    "MixedOperation",
+    "MultiLevelEncoding",
+    "ReluPointwiseNorm",
+    "Stem",
+    "binarize",
+]

@@ -41,7 +41,9 @@ class BatchNorm(keras.layers.Layer):
         self.gamma = self._add("gamma", (self.edges, channels), 1.0, trainable=True) if self.affine else None
         self.beta = self._add("beta", (self.edges, channels), 0.0, trainable=True) if self.affine else None
 
-    def _add(self, name: str, shape: tuple[int, int], value: float, trainable: bool = False) -> keras.Variable:
+    def _add(
+        self, name: str, shape: tuple[int, int], value: float, trainable: bool = False
+    ) -> keras.Variable:
         return self.add_weight(
             shape=shape,
             initializer=keras.initializers.Constant(value),
@@ -61,7 +63,9 @@ class BatchNorm(keras.layers.Layer):
             scale, offset = scale * factors, offset if self.beta is None else offset * factors
         scales, offsets = ops.unstack(scale, self.edges), ops.unstack(offset, self.edges)
         if not training:
-            statistics = [ops.unstack(ops.convert_to_tensor(v)) for v in (self.moving_mean, self.moving_variance)]
+            statistics = [
+                ops.unstack(ops.convert_to_tensor(v)) for v in (self.moving_mean, self.moving_variance)
+            ]
             pairs = self._pairs(list(zip(inputs, *statistics, strict=True)))
             return [
                 fused.normalize(x, scale, offset, mean, variance, BATCH_NORM_EPSILON)
@@ -75,7 +79,9 @@ class BatchNorm(keras.layers.Layer):
             ),
             strict=True,
         )
-        mean, variance = (ops.stop_gradient(ops.stack(values[: self.inputs])) for values in (means, variances))
+        mean, variance = (
+            ops.stop_gradient(ops.stack(values[: self.inputs])) for values in (means, variances)
+        )
         if fused.replicas() == 1:
             variance = fused.biased(variance, inputs[0])
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):

@@ -43,13 +43,16 @@ class FactorizedReduce(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         if channels % 2:
-            raise ValueError(f"channels={channels} must be even: each of two convolutions makes half of them.")
+            raise ValueError(
+                f"channels={channels} must be even: each of two convolutions makes half of them."
+            )
         self.channels = channels
         self.edges = edges
         self.affine = affine
         self.threshold = threshold
         self.even, self.odd = (
-            MaskedPointwise(channels // 2, edges=edges, threshold=threshold, name=name) for name in ("even", "odd")
+            MaskedPointwise(channels // 2, edges=edges, threshold=threshold, name=name)
+            for name in ("even", "odd")
         )
         self.batch_norm = BatchNorm(affine=affine, edges=edges, name="batch_norm")
 
@@ -67,7 +70,9 @@ class FactorizedReduce(keras.layers.Layer):
         if any(self._pads):
             shifted = ops.pad(shifted, [[0, 0], *([0, pad] for pad in self._pads), [0, 0]])
         halves = zip(self.even([x[:, ::2, ::2]]), self.odd([shifted]), strict=True)
-        return self.batch_norm([ops.concatenate(pair, axis=-1) for pair in halves], factors, training=training)
+        return self.batch_norm(
+            [ops.concatenate(pair, axis=-1) for pair in halves], factors, training=training
+        )
 
     def stock(self, x, name: str, *, edge: int = 0, inputs=None):
         """Applies the function of one edge in stock layers to a Keras tensor; `inputs` as in `stock.pointwise`."""

@@ -28,7 +28,9 @@ class MaskedDepthwiseConv2D(MaskedKernel):
         ValueError: if both strides and dilation are above 1.
     """
 
-    def __init__(self, kernel_size: int, *, edges: int = 1, strides: int = 1, dilation_rate: int = 1, **kwargs):
+    def __init__(
+        self, kernel_size: int, *, edges: int = 1, strides: int = 1, dilation_rate: int = 1, **kwargs
+    ):
         super().__init__(**kwargs)
         if strides > 1 and dilation_rate > 1:
             raise ValueError(

@@ -46,7 +46,9 @@ class MixedOperation(keras.layers.Layer):
         super().__init__(**kwargs)
         unknown = [name for name in operations if name not in OPERATIONS]
         if unknown or not operations:
-            raise ValueError(f"operations={','.join(operations)!r}: choose some of {', '.join(sorted(OPERATIONS))}.")
+            raise ValueError(
+                f"operations={','.join(operations)!r}: choose some of {', '.join(sorted(OPERATIONS))}."
+            )
         self.edges = edges
         self.channels = channels
         self.strides = strides

@@ -101,7 +101,9 @@ class MultiLevelEncoding(keras.layers.Layer):
     ):
         super().__init__(**kwargs | {"dtype": "float32"})
         if edge_softmax not in EDGE_SOFTMAXES:
-            raise ValueError(f"edge_softmax={edge_softmax!r}: choose one of {', '.join(sorted(EDGE_SOFTMAXES))}.")
+            raise ValueError(
+                f"edge_softmax={edge_softmax!r}: choose one of {', '.join(sorted(EDGE_SOFTMAXES))}."
+            )
         self.nodes = nodes
         self.operations = operations
         self.edge_softmax = edge_softmax
@@ -153,7 +155,10 @@ class MultiLevelEncoding(keras.layers.Layer):
     def _sum_of_survivors(self, surviving: Any) -> Any:
         if self.edge_softmax == "dag":
             return _sum_or_one(surviving)
-        sums = [ops.repeat(_sum_or_one(surviving[part]), part.stop - part.start) for part in edges_into(self.nodes)]
+        sums = [
+            ops.repeat(_sum_or_one(surviving[part]), part.stop - part.start)
+            for part in edges_into(self.nodes)
+        ]
         return ops.concatenate(sums)
 
     def mixing_weights(self) -> Any:

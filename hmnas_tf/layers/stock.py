@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from hmnas_tf.layers import fused
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.masked_kernel import MaskedKernel
 
@@ -27,7 +28,13 @@ def conv2d(x: Any, source: MaskedKernel, name: str) -> Any:
 
 
 def pointwise(
-    x: Any, source: MaskedKernel, name: str, *, edge: int = 0, inputs: np.ndarray | None = None, strides: int = 1
+    x: Any,
+    source: MaskedKernel,
+    name: str,
+    *,
+    edge: int = 0,
+    inputs: np.ndarray | None = None,
+    strides: int = 1,
 ) -> Any:
     """Applies a 1x1 convolution with a masked kernel of a `MaskedPointwise`.
 
@@ -69,7 +76,10 @@ def batch_normalization(x: Any, source: BatchNorm, name: str, *, edge: int = 0) 
     if source.affine:
         gamma, beta = (np.asarray(v)[edge] for v in (source.gamma, source.beta))
     layer = keras.layers.BatchNormalization(
-        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, synchronized=True, name=name
+        momentum=BATCH_NORM_MOMENTUM,
+        epsilon=BATCH_NORM_EPSILON,
+        synchronized=fused.replicas() > 1,  # it costs time where there is nothing to synchronise
+        name=name,
     )
     return _apply(layer, x, [gamma, beta, mean, variance])
 

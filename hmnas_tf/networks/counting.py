@@ -42,3 +42,12 @@ def network_multiply_adds(network: keras.Model) -> int:
     """Returns the multiply-adds of one image through a functional model of stock layers."""
     layers = [layer for layer in network.layers if hasattr(layer, "kernel")]
     return sum(multiply_adds(layer.kernel.shape, math.prod(layer.output.shape[1:-1])) for layer in layers)
+
+
+def size_of(network: keras.Model) -> dict[str, int]:
+    """Returns parameters, non-zero parameters and multiply-adds of a derived network."""
+    return {
+        "params": parameters(network.trainable_variables),
+        "params_nonzero": nonzero_parameters(network.trainable_variables),
+        "flops": network_multiply_adds(network),
+    }

@@ -105,7 +105,9 @@ class Genotype:
             ValueError: naming the place, what was expected there and what came.
         """
         if _get(data, "schema", int, "genotype") != SCHEMA:
-            raise ValueError(f"genotype.schema is {data['schema']}, but this version reads schema {SCHEMA} only.")
+            raise ValueError(
+                f"genotype.schema is {data['schema']}, but this version reads schema {SCHEMA} only."
+            )
         raw = _get(data, "topology", dict, "genotype")
         shape = {k: _get(raw, k, int, "genotype.topology") for k in ("initial_channels", "cells", "nodes")}
         for key, value in shape.items():
@@ -117,7 +119,9 @@ class Genotype:
             raise ValueError("genotype.topology.operations must be a list of names.")
         topology = Topology(**shape, operations=tuple(names), stem=stem)
         cells = _get(data, "cells", list, "genotype")
-        return Genotype(topology, tuple(_cell_from_json(c, f"genotype.cells[{i}]") for i, c in enumerate(cells)))
+        return Genotype(
+            topology, tuple(_cell_from_json(c, f"genotype.cells[{i}]") for i, c in enumerate(cells))
+        )
 
     @staticmethod
     def loads(text: str) -> Genotype:
@@ -129,7 +133,9 @@ class Genotype:
         try:
             data = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"genotype is not JSON ({error}): write it again with hmnas_tf.search.") from error
+            raise ValueError(
+                f"genotype is not JSON ({error}): write it again with hmnas_tf.search."
+            ) from error
         return Genotype.from_json(data)
 
 
@@ -146,7 +152,9 @@ def _cell_from_json(data: Any, where: str) -> CellGene:
             inner = f"{place}.edges[{e}]"
             genes = tuple(
                 OperationGene(
-                    _get(gene, "name", str, inner), _number(gene, "alpha", inner), _number(gene, "density", inner, 1)
+                    _get(gene, "name", str, inner),
+                    _number(gene, "alpha", inner),
+                    _number(gene, "density", inner, 1),
                 )
                 for gene in _get(edge, "operations", list, inner)
             )
@@ -185,10 +193,14 @@ def _check_cell(index: int, cell: CellGene, topology: Topology) -> None:
             raise ValueError(f"{place} starts at a dead node.")
         _check_names(place, [operation.name for operation in gene.operations], topology.operations)
     for n, edges in enumerate(cell.nodes):
-        _check_names(f"{where}, node {INPUTS + n}", [gene.source for gene in edges], range(INPUTS + n), least=0)
+        _check_names(
+            f"{where}, node {INPUTS + n}", [gene.source for gene in edges], range(INPUTS + n), least=0
+        )
 
 
 def _check_names(place: str, names: list, known: Any, least: int = 1) -> None:
     test: Callable[[Any], bool] = known.__contains__
     if len(names) < least or len(set(names)) != len(names) or not all(map(test, names)):
-        raise ValueError(f"{place} lists {names}: expected different ones of {list(known)}, at least {least}.")
+        raise ValueError(
+            f"{place} lists {names}: expected different ones of {list(known)}, at least {least}."
+        )

@@ -10,24 +10,6 @@ from hmnas_tf.config import BATCH_NORM_MOMENTUM
 from hmnas_tf.stages.stage import Stage
 
 
-class Evaluator:
-    """Evaluates one network again and again with one traced graph.
-
-    Args:
-        network: built; make the evaluator in the strategy's scope.
-        batches: of (images, labels, weights), the test split.
-    """
-
-    def __init__(self, network: keras.Model, batches: tf.data.Dataset):
-        self.stage = Stage(network, name="evaluation")
-        self.stage.compile(jit_compile=False)
-        self.batches = batches
-
-    def __call__(self) -> float:
-        """Returns the test error in percent."""
-        return float(self.stage.evaluate(self.batches, verbose=0, return_dict=True)["error"])
-
-
 class BatchStatistics(Stage):
     """Re-estimates the moving averages of all batch normalizations of a network (§3.4; OFA does it after extraction).
 
@@ -73,3 +55,27 @@ class BatchStatistics(Stage):
         for total, variable in zip(sums, averages, strict=True):
             variable.assign((total / seen[0] / (1.0 - BATCH_NORM_MOMENTUM)).astype(np.float32))
 
+
+class Meter:
+    """Measures one network again and again, with graphs that are traced once.
+
+    Args:
+        network: built; make the meter in the strategy's scope.
+        test: batches of (images, labels, weights), the test split.
+        training: batches of (images, labels) that batch statistics are estimated from.
+    """
+
+    def __init__(self, network: keras.Model, test: tf.data.Dataset, training: tf.data.Dataset):
+        self._evaluation = Stage(network, name="evaluation")
+        self._evaluation.compile(jit_compile=False)
+        self._statistics = BatchStatistics(network)
+        self._test = test
+        self._training = training
+
+    def test_error(self) -> float:
+        """Returns the test error in percent."""
+        return float(self._evaluation.evaluate(self._test, verbose=0, return_dict=True)["error"])
+
+    def estimate_statistics(self) -> None:
+        """Re-estimates the network's batch statistics."""
+        self._statistics.estimate(self._training)

@@ -54,7 +54,9 @@ def fit(
             stage.fit(dataset.take(rest), initial_epoch=epoch, epochs=epoch + 1, **settings)
             dataset, epoch = dataset.skip(rest), epoch + 1
         if epoch < epochs and not checkpoints.terminated:
-            stage.fit(dataset, initial_epoch=epoch, epochs=epochs, steps_per_epoch=steps_per_epoch, **settings)
+            stage.fit(
+                dataset, initial_epoch=epoch, epochs=epochs, steps_per_epoch=steps_per_epoch, **settings
+            )
     if checkpoints.terminated:
         raise SystemExit(TERMINATED)
 

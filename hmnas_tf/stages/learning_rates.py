@@ -14,7 +14,9 @@ def cosine(rate: float, steps: int) -> Schedule:
 
 def dropped(rate: float, steps: int, at: float, factor: float) -> Schedule:
     """Is `rate`, then `rate / factor` from the fraction `at` of `steps` on."""
-    return keras.optimizers.schedules.PiecewiseConstantDecay([max(0, round(at * steps) - 1)], [rate, rate / factor])
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [max(0, round(at * steps) - 1)], [rate, rate / factor]
+    )
 
 
 FINETUNE_SCHEDULES = {
@@ -23,7 +25,9 @@ FINETUNE_SCHEDULES = {
 }
 
 
-def crossing_rate(crossing: float, distance: float, steps: int, drop_at: float, drop_factor: float) -> float:
+def crossing_rate(
+    crossing: float, *, distance: float, steps: int, drop_at: float, drop_factor: float
+) -> float:
     """Returns the Adam rate at which a mask whose gradient never changes sign reaches the threshold in time.
 
     Adam moves a mask by about its rate each step, whatever the gradient's size, so the way made after t steps is
@@ -42,7 +46,17 @@ def crossing_rate(crossing: float, distance: float, steps: int, drop_at: float, 
     return distance / (min(reached, drop) + max(0.0, reached - drop) / drop_factor)
 
 
-MASK_RATES = {  # a mask's Adam rate from the absolute rate, the crossing and what else `crossing_rate` takes
-    "absolute": lambda rate, crossing, *rest: rate,
-    "relative": lambda rate, crossing, *rest: crossing_rate(crossing, *rest),
+def _absolute(
+    rate: float, crossing: float, *, steps: int, drop_at: float, drop_factor: float, **_: float
+) -> Schedule:
+    return dropped(rate, steps, drop_at, drop_factor)
+
+
+def _relative(rate: float, crossing: float, **stage: float) -> Schedule:
+    return _absolute(crossing_rate(crossing, **stage), crossing, **stage)
+
+
+MASK_RATES = {  # schedule of a mask's Adam rate from (rate, crossing, distance=, steps=, drop_at=, drop_factor=)
+    "absolute": _absolute,
+    "relative": _relative,
 }

@@ -102,7 +102,9 @@ def differentiate(loss: Callable[[], Any], values: list[Any]) -> tuple[Any, list
     return result, found
 
 
-def apply(optimizer: keras.optimizers.Optimizer, found: Sequence[Any], variables: Sequence[keras.Variable]) -> None:
+def apply(
+    optimizer: keras.optimizers.Optimizer, found: Sequence[Any], variables: Sequence[keras.Variable]
+) -> None:
     """Lets an optimizer use gradients that are equal on all replicas; Keras sums over replicas, hence the division."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     optimizer.apply_gradients(zip((gradient / replicas for gradient in found), variables, strict=True))

@@ -18,5 +18,7 @@ def make_strategy(replicas: int) -> tf.distribute.Strategy:
     devices = tf.config.list_logical_devices(kind)
     wanted = replicas or (len(devices) if kind == "GPU" else 1)
     if wanted > len(devices):
-        raise ValueError(f"replicas={wanted}, but only {len(devices)} {kind} device(s) are visible: ask for fewer.")
+        raise ValueError(
+            f"replicas={wanted}, but only {len(devices)} {kind} device(s) are visible: ask for fewer."
+        )
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(wanted)])

@@ -95,17 +95,25 @@ class EpochTelemetry(keras.callbacks.Callback):
             return
         rate = float(np.asarray(self.model.optimizer.learning_rate))
         seconds = time.monotonic() - self._started
-        row = {"stage": self.name, "epoch": epoch + 1, "learning_rate": rate, "seconds": seconds} | (logs or {})
+        row = {"stage": self.name, "epoch": epoch + 1, "learning_rate": rate, "seconds": seconds} | (
+            logs or {}
+        )
         write_row(self.path, row)
         self.say(_line(self.name, epoch + 1, self.epochs, row))
 
 
 def _line(name: str, epoch: int, epochs: int, row: dict[str, Any]) -> str:
-    parts = [f"{name:17s} epoch {epoch:3d}/{epochs}", f"loss {row['loss']:.4f}", f"train error {row['error']:5.2f} %"]
+    parts = [
+        f"{name:17s} epoch {epoch:3d}/{epochs}",
+        f"loss {row['loss']:.4f}",
+        f"train error {row['error']:5.2f} %",
+    ]
     if "test_error" in row:
         parts.append(f"test error {row['test_error']:5.2f} %")
     if "operations" in row:
-        parts.append(f"{row['operations']} operations, {row['edges']} edges, {100 * row['weight_density']:.1f} % weights")
+        parts.append(
+            f"{row['operations']} operations, {row['edges']} edges, {100 * row['weight_density']:.1f} % weights"
+        )
     return "  ".join([*parts, f"{row['seconds']:.1f} s"])
 
 
@@ -120,7 +128,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def write_row(path: Path, row: dict[str, Any]) -> None:
     """Adds a row to a metrics file, atomically, in place of an earlier one of the same stage and epoch or later."""
     rows = [
-        old for old in read_rows(path) if old["stage"] != row["stage"] or int(old["epoch"]) < int(row["epoch"])
+        old
+        for old in read_rows(path)
+        if old["stage"] != row["stage"] or int(old["epoch"]) < int(row["epoch"])
     ]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -130,4 +140,6 @@ def write_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> Any:
-    return f"{float(value):.6g}" if isinstance(value, float | np.floating) or hasattr(value, "numpy") else value
+    return (
+        f"{float(value):.6g}" if isinstance(value, float | np.floating) or hasattr(value, "numpy") else value
+    )

@@ -7,9 +7,7 @@ import math
 import numpy as np
 
 
-def decisions(
-    schedule: str, *, final: float, steps: int, warmup_steps: int, seed: int
-) -> np.ndarray:
+def decisions(schedule: str, *, final: float, steps: int, warmup_steps: int, seed: int) -> np.ndarray:
     """Returns for every step of supernet training whether it updates the architecture parameters.
 
     Step t after the warm-up does so with probability sigma(t), which falls from 1 to `final` without ever rising. The

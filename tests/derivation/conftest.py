@@ -1,4 +1,4 @@
-"""Small supernets in random states: architecture far from uniform, masks of a density, any batch statistics."""
+"""Small supernets in random states: any architecture, masks of a density, any batch statistics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def make_supernet() -> Callable[..., Supernet]:
 def randomise() -> Callable[..., Supernet]:
     """Gives every variable of a supernet a random value; `density` is the share of masks that are 1."""
 
-    def apply(supernet: Supernet, seed: int = 0, density: float = 0.5, of_weights: float | None = None) -> Supernet:
+    def apply(
+        supernet: Supernet, seed: int = 0, density: float = 0.5, of_weights: float | None = None
+    ) -> Supernet:
         random = np.random.default_rng(seed)
         architecture = {id(variable) for variable in supernet.architecture_masks}
         for variable in supernet.variables:

@@ -1,4 +1,4 @@
-"""The derived network computes what the masked supernet computes, and nothing else of the supernet is left."""
+"""The derived network computes what the masked supernet computes, and nothing else is left."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SUPERNETS = {  # every size, number of cells, sharing, softmax and stem at least
     "3 cells, each its own, renormalized": dict(
         cells=3, nodes=3, size=9, operations=(*FEW, "avg_pool_3x3"), cell_sharing="cell", renormalize=True
     ),
-    "5 cells, dag": dict(cells=5, nodes=2, size=8, operations=FEW, edge_softmax="dag"),
-    "imagenet": dict(cells=2, nodes=2, size=32, operations=FEW, stem="imagenet", cell_sharing="cell"),
+    "5 cells, dag": dict(cells=5, nodes=2, size=8, operations=FEW[1:], edge_softmax="dag"),
+    "imagenet": dict(cells=2, nodes=2, size=32, operations=FEW[:2], stem="imagenet", cell_sharing="cell"),
     "affine, none": dict(cells=3, nodes=1, size=8, operations=(*FEW, "none"), affine=True),
 }
 
@@ -42,8 +42,14 @@ def derived(supernet, size: int, rule: str = "masks"):
 
 
 def check_structure(network, genotype, supernet) -> None:
-    """What exists is what the genotype lists in the cells it needs, with the channels that living nodes feed."""
-    named = [re.match(r"cell(\d+)_edge(\d+)_(\d+)_(.+?x\d|identity|none)(_|$)", layer.name) for layer in network.layers]
+    """What exists is what the genotype lists in the cells it needs, with the channels that living nodes feed.
+
+    An identity of weight 1 is the tensor itself and has no layer.
+    """
+    named = [
+        re.match(r"cell(\d+)_edge(\d+)_(\d+)_(.+?x\d|identity|none)(_|$)", layer.name)
+        for layer in network.layers
+    ]
     existing = {(int(m[1]), int(m[2]), int(m[3]), m[4]) for m in named if m}
     plans = supernet.topology.plans
     listed = {
@@ -51,6 +57,9 @@ def check_structure(network, genotype, supernet) -> None:
         for index in genotype.needed_cells()
         for edge, gene in genotype.cells[index].edges()
         for operation in gene.operations
+        if operation.name != "identity"
+        or plans[index].strides(edge.source) == 2
+        or operation.alpha * gene.beta != 1
     }
     assert existing == listed
     cells = {int(m[1]) for layer in network.layers if (m := re.match(r"cell(\d+)_", layer.name))}
@@ -90,8 +99,8 @@ def test_derived_network_computes_what_the_masked_supernet_computes(
 
 
 def test_it_still_does_after_batch_statistics_were_gathered(make_supernet, randomise, images, difference):
-    supernet = randomise(make_supernet(2, 2, FEW), seed=3, density=0.7)
-    for _ in range(20):
+    supernet = randomise(make_supernet(2, 1, FEW), seed=3, density=0.7)
+    for _ in range(10):
         supernet(images(8), training=True)
     _, network = derived(supernet, 8)
     assert difference(network(images(8), training=False), supernet(images(8), training=False)) < 1e-5
@@ -109,10 +118,12 @@ def test_a_cell_that_nothing_reads_is_not_built(make_supernet, randomise, images
 
 
 def test_channels_of_dead_nodes_are_gone_from_their_readers(make_supernet, randomise, images, difference):
-    """Node 2 of three is dead in every cell; both kinds of preprocessing and the classifier read the other two."""
-    supernet = randomise(make_supernet(3, 3, ("sep_conv_3x3",), cell_sharing="all"), seed=2, density=1.0)
+    """Node 2 of three is dead in every cell; all that read cells see the other two."""
+    supernet = randomise(
+        make_supernet(3, 3, ("sep_conv_3x3", "identity"), cell_sharing="all"), seed=2, density=1.0
+    )
     supernet.encodings[0].edge_mask.assign([1e-2 * (edge.target != 2) for edge in cell_edges(3)])
-    genotype, network = derived(supernet, 8)
+    _, network = derived(supernet, 8)
     shapes = {layer.name: tuple(layer.kernel.shape) for layer in network.layers if hasattr(layer, "kernel")}
     assert shapes["cell2_preprocess0_even"] == shapes["cell2_preprocess0_odd"] == (1, 1, 8, 8)
     assert shapes["cell2_preprocess1_pointwise"] == (1, 1, 16, 16)
@@ -137,7 +148,9 @@ def test_masked_weights_are_exact_zeros_and_the_others_keep_their_values(make_su
             ]
     for name, source, at in pairs:
         kernel = np.asarray(network.get_layer(name).kernel)
-        mask, value = (array[at].reshape(kernel.shape) for array in (source.binary_mask(), source.kernel.numpy()))
+        mask, value = (
+            array[at].reshape(kernel.shape) for array in (source.binary_mask(), source.kernel.numpy())
+        )
         np.testing.assert_array_equal(kernel, np.where(mask, value, 0.0))
         assert 0 < mask.sum() < mask.size
         checked += 1
@@ -185,7 +198,7 @@ except ImportError:
 
 
 def test_saved_network_is_loaded_without_this_project(make_supernet, randomise, images, tmp_path):
-    supernet = randomise(make_supernet(2, 2, PAPER_OPERATIONS, 9), seed=5, density=0.7)
+    supernet = randomise(make_supernet(2, 1, PAPER_OPERATIONS, 9), seed=5, density=0.9)
     _, network = derived(supernet, 9)
     network.save(tmp_path / "network.keras")
     np.save(tmp_path / "images.npy", images(9))
@@ -199,7 +212,7 @@ def test_saved_network_is_loaded_without_this_project(make_supernet, randomise, 
 
 
 def test_logits_are_float32_under_mixed_precision(make_supernet, images):
-    supernet = make_supernet(1, 1, ("sep_conv_3x3",))
+    supernet = make_supernet(1, 1, ("sep_conv_3x3", "identity"))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         _, network = derived(supernet, 8)

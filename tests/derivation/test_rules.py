@@ -51,7 +51,7 @@ def test_masks_keeps_the_living_gates_with_their_importances(seed, make_supernet
 
 
 def test_density_is_the_share_of_an_operations_weights_that_are_not_masked(make_supernet):
-    """C = 4 doubled, 2 edges from input 0: a separable unit has 72 + 64 weights, and there are two of them."""
+    """8 channels, 2 edges from input 0: a separable unit has 72 + 64 weights, an operation two units."""
     supernet = make_supernet(1, 2, OPERATIONS)
     first = supernet.cells[0].mixed[0].candidates[1].first
     mask = first.pointwise.real_mask.numpy()
@@ -103,6 +103,7 @@ def test_top2_is_darts_rule(seed, softmax, make_supernet):
         assert [(edge.source, edge.operations[0].name) for edge in edges] == expected
 
 
+# DEFECT (open): rules.py, equal strengths differ in their last bit, as the softmax kernel leaves them
 def test_top2_breaks_ties_towards_the_lower_index(make_supernet):
     supernet = make_supernet(1, 4, OPERATIONS)
     for variable in supernet.architecture_parameters:
@@ -127,7 +128,9 @@ def test_random_is_seeded_and_reaches_everything(supernet):
     drawn = [genotype_of(supernet, "random", seed) for seed in range(40)]
     assert genotype_of(supernet, "random", 7) == drawn[7]
     assert len({str(genotype) for genotype in drawn}) == 40
-    last = [(edge.source, edge.operations[0].name) for genotype in drawn for edge in genotype.cells[0].nodes[3]]
+    last = [
+        (edge.source, edge.operations[0].name) for genotype in drawn for edge in genotype.cells[0].nodes[3]
+    ]
     assert {source for source, _ in last} == set(range(5))
     assert {name for _, name in last} == set(OPERATIONS) - {"none"}
 

@@ -34,8 +34,8 @@ OPERATIONS = ("dil_conv_3x3", "max_pool_3x3")
 class Case(NamedTuple):
     """How a layer is made, its scalars by hand, what it reads and what shape comes out.
 
-    `reads` is `image`, `images` (a list of one an edge), `pair` (two images) or `nothing`; `weights` is the shape of
-    a further argument.
+    `reads` is `image`, `images` (a list of one an edge), `pair` (two images) or `nothing`; `weights` is the
+    shape of a further argument.
     """
 
     make: Callable[[], keras.layers.Layer]

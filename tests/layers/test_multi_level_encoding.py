@@ -228,6 +228,18 @@ def test_fresh_encoding_is_nearly_uniform_and_lets_everything_through():
     np.testing.assert_allclose(layer.mixing_weights(), np.tile(expected, 7), rtol=2e-2)
 
 
+# DEFECT (open): multi_level_encoding.py, Keras warns of a softmax over one value
+def test_a_single_operation_has_importance_one_and_nobody_is_warned():
+    layer = MultiLevelEncoding(2, 1)
+    with tf.GradientTape() as tape:
+        of_operations, of_edges = layer.importances()
+        loss = tf.reduce_sum(of_operations * of_edges[:, None] * np.arange(5.0, dtype="float32")[:, None])
+    np.testing.assert_array_equal(of_operations, np.ones((5, 1)))
+    gradients = tape.gradient(loss, [layer.alpha.value, layer.beta.value])
+    assert not np.any(gradients[0])
+    assert np.any(gradients[1])
+
+
 def test_unknown_edge_softmax_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="edge_softmax='cell': choose one of dag, node"):
         MultiLevelEncoding(4, 7, edge_softmax="cell")

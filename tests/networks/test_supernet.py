@@ -36,9 +36,7 @@ DARTS_OPERATIONS = (
     ids=["paper", "paper affine", "DARTS search network"],
 )
 def test_number_of_network_weights(channels, cells, operations, affine, weights, make_supernet):
-    supernet = make_supernet(
-        cells, 4, operations, size=32, channels=channels, classes=10, affine=affine
-    )
+    supernet = make_supernet(cells, 4, operations, size=32, channels=channels, classes=10, affine=affine)
     assert sum(math.prod(variable.shape) for variable in supernet.network_weights) == weights
 
 
@@ -75,7 +73,7 @@ def test_every_convolution_has_a_mask_and_the_classifier_has_none(make_supernet)
 
 
 @pytest.mark.parametrize(("stem", "size"), [("cifar", 8), ("cifar", 9), ("imagenet", 32)])
-@pytest.mark.parametrize("cells", [1, 2, 3])
+@pytest.mark.parametrize("cells", [1, 3])
 def test_logits(cells, stem, size, make_supernet):
     supernet = make_supernet(cells, 1, stem=stem, size=size)
     x = np.random.default_rng(0).standard_normal((2, size, size, 3), np.float32)
@@ -94,7 +92,7 @@ def test_smallest_image_is_enough(make_supernet):
 
 def test_fresh_masks_are_transparent(make_supernet, images, monkeypatch):
     """The masked supernet is the supernet in which masks do not exist at all."""
-    supernet = make_supernet()
+    supernet = make_supernet(2, 1)
     for variable in supernet.architecture_parameters:
         variable.assign(np.random.default_rng(1).standard_normal(variable.shape))
     masked = supernet(images, training=False).numpy()
@@ -115,7 +113,7 @@ def test_fresh_masks_are_transparent(make_supernet, images, monkeypatch):
 
 def test_masks_change_the_function(make_supernet, images):
     """What the transparency above would not see if masks were ignored."""
-    supernet = make_supernet()
+    supernet = make_supernet(1, 1)
     before = supernet(images, training=False).numpy()
     for mask in (supernet.architecture_masks[0], supernet.architecture_masks[1], supernet.weight_masks[0]):
         fresh = mask.numpy()
@@ -130,9 +128,9 @@ def test_masks_change_the_function(make_supernet, images):
 
 def test_cells_of_a_group_share_their_architecture(make_supernet, images):
     """Of three cells the last two are reductions: the first has a group of its own."""
-    supernet = make_supernet(cell_sharing="type")
+    supernet = make_supernet(3, 1, cell_sharing="type")
     assert supernet.groups == (0, 1, 1)
-    assert make_supernet(cell_sharing="cell").groups == (0, 1, 2)
+    assert make_supernet(3, 1, cell_sharing="cell").groups == (0, 1, 2)
     weights = [encoding.mixing_weights() for encoding in supernet.encodings]
     stem = supernet.stems[0](images)
     zero = supernet.cells[0](stem, stem, weights[0])
