@@ -158,8 +158,8 @@ class Config:
             _check_range(field, getattr(self, field.name))
         if self.warmup_epochs >= self.supernet_epochs:
             raise ValueError(
-                f"warmup_epochs={self.warmup_epochs} leaves no epoch of supernet_epochs={self.supernet_epochs} to train "
-                "alpha and beta in: make it smaller."
+                f"warmup_epochs={self.warmup_epochs} leaves no epoch of supernet_epochs={self.supernet_epochs} to "
+                "train alpha and beta in: make it smaller."
             )
         if self.threshold >= MASK_INITIAL:
             raise ValueError(
@@ -168,8 +168,8 @@ class Config:
             )
         if self.initial_channels % 2:
             raise ValueError(
-                f"initial_channels={self.initial_channels} is odd, but a factorized reduce splits channels into halves: "
-                "make it even."
+                f"initial_channels={self.initial_channels} is odd, but a factorized reduce splits channels into "
+                "halves: make it even."
             )
         for name in ("operations", "formats", "augmentation"):
             value = getattr(self, name)

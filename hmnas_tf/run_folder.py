@@ -99,8 +99,8 @@ class RunFolder:
         ]
         if differing:
             raise ValueError(
-                f"workdir {str(self.path)!r} holds a run with other flags ({'; '.join(differing)}): take the same flags "
-                "to continue it, or another --workdir."
+                f"workdir {str(self.path)!r} holds a run with other flags ({'; '.join(differing)}): take the same "
+                "flags to continue it, or another --workdir."
             )
 
 

@@ -34,8 +34,8 @@ class MaskedDepthwiseConv2D(MaskedKernel):
         super().__init__(**kwargs)
         if strides > 1 and dilation_rate > 1:
             raise ValueError(
-                f"strides={strides} together with dilation_rate={dilation_rate} pads differently from DARTS: sub-sample "
-                "the input first and convolve it undilated."
+                f"strides={strides} together with dilation_rate={dilation_rate} pads differently from DARTS: "
+                "sub-sample the input first and convolve it undilated."
             )
         self.kernel_size = kernel_size
         self.edges = edges

@@ -1,4 +1,4 @@
-"""Stage 3, fine-tuning: the derived network goes on from the weights it inherited (paper §3.4, Algorithm 1, line 12)."""
+"""Stage 3, fine-tuning: the derived network goes on from the weights it inherited (§3.4, Algorithm 1, line 12)."""
 
 from __future__ import annotations
 
