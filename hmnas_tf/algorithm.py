@@ -20,6 +20,7 @@ from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.preflight import check
 from hmnas_tf.publication import publish
+from hmnas_tf.results_table import derivation_lines
 from hmnas_tf.run import Run, precision, versions
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.space.genotype import Genotype
@@ -214,12 +215,7 @@ def derive_network(run: Run, supernet: Supernet) -> tuple[Genotype, keras.Model,
         epochs = config.mask_epochs if config.derivation == "masks" else 0
         if config.derivation != "masks":
             meter.estimate_statistics()
-        for index, cell in enumerate(genotype.cells):
-            run.say(
-                f"derivation: cell {index} keeps {sum(1 for _ in cell.edges())} edges with "
-                f"{sum(len(gene.operations) for _, gene in cell.edges())} operations into "
-                f"{len(cell.living_nodes())} nodes"
-            )
+        run.say(derivation_lines(genotype))
         atomic.write_json(run.folder.genotype, genotype.to_json())
         run.record("searched", epochs, test_error=meter.test_error(), **counting.size_of(network))
     return genotype, network, meter
@@ -243,9 +239,7 @@ def fine_tune(run: Run, network: keras.Model, meter: Meter) -> None:
         with run.strategy.scope():
             stage = FineTuning(
                 network,
-                optimizer=SGD(
-                    schedule(config.finetune_learning_rate, total), momentum=config.weight_momentum
-                ),
+                optimizer=SGD(schedule(config.finetune_learning_rate, total), config.weight_momentum),
                 weight_decay=config.weight_decay,
                 gradient_clip=config.gradient_clip,
             )

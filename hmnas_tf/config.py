@@ -7,6 +7,7 @@ else. Values the paper does not give are marked DECISION.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 MASK_INITIAL = (
@@ -189,6 +190,8 @@ def _check_range(field: dataclasses.Field, value: Any) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise ValueError(f"{field.name}={value!r} is not a number.")
-    if (low is not None and value < low) or (high is not None and value > high):
+    if isinstance(field.default, int) and not isinstance(value, int):
+        raise ValueError(f"{field.name}={value} must be a whole number.")
+    if (low is not None and value < low) or value > (high if high is not None else sys.float_info.max):
         accepted = f"at least {low}" if high is None else f"between {low} and {high}"
         raise ValueError(f"{field.name}={value} is out of range: it must be {accepted}.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hmnas_tf.space.genotype import Genotype
+
 ROWS = (("supernet", "Supernet"), ("searched", "Searched network"), ("finetuned", "After fine-tuning"))
 
 
@@ -26,4 +28,17 @@ def stages_table(results: dict[str, Any]) -> str:
                 f"{title:<18}{row['test_error']:>9.2f} %{row['params']:>12,}{reduction:>11}"
                 f"{row['params_nonzero']:>12,}{row['seconds']:>9.0f}"
             )
+    return "\n".join(lines)
+
+
+def derivation_lines(genotype: Genotype) -> str:
+    """Returns what each cell keeps, one line each."""
+    lines = []
+    for index, cell in enumerate(genotype.cells):
+        genes = [gene for _, gene in cell.edges()]
+        operations = sum(len(gene.operations) for gene in genes)
+        lines.append(
+            f"derivation: cell {index} keeps {len(genes)} of {len(genotype.topology.edges)} edges with {operations} "
+            f"operations into {len(cell.living_nodes())} nodes"
+        )
     return "\n".join(lines)

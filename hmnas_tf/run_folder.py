@@ -68,8 +68,9 @@ class RunFolder:
 
     def update(self, **entries: Any) -> None:
         """Adds top-level entries to `results.json`, atomically."""
-        self.results = self.results | entries
-        atomic.write_json(self.path / "results.json", self.results)
+        results = self.results | entries
+        atomic.write_json(self.path / "results.json", results)
+        self.results = results
 
     def _read_results(self) -> dict[str, Any]:
         path = self.path / "results.json"
@@ -77,11 +78,15 @@ class RunFolder:
             return {"schema": SCHEMA, "stages": {}}
         try:
             results = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{path} is not JSON ({error}): remove it to evaluate the stages again."
             ) from error
-        if not isinstance(results, dict) or results.get("schema") != SCHEMA or "stages" not in results:
+        if (
+            not isinstance(results, dict)
+            or results.get("schema") != SCHEMA
+            or not isinstance(results.get("stages"), dict)
+        ):
             raise ValueError(f"{path} is not a results file of schema {SCHEMA}: take another --workdir.")
         return results
 

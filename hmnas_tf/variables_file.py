@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,26 +12,32 @@ import numpy as np
 
 from hmnas_tf import atomic
 
+DIGEST_BYTES = hashlib.sha256().digest_size
+
 
 def save_variables(path: Path, variables: Sequence[keras.Variable]) -> None:
-    """Writes the values of `variables`, in order, atomically."""
-    with atomic.replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **{f"{i:05d}": variable.numpy() for i, variable in enumerate(variables)})
+    """Writes the values of `variables`, in order, atomically: an NPZ archive and its SHA-256."""
+    archive = io.BytesIO()
+    np.savez(archive, **{f"{i:05d}": variable.numpy() for i, variable in enumerate(variables)})
+    content = archive.getvalue()
+    atomic.write_bytes(path, content + hashlib.sha256(content).digest())
 
 
 def load_variables(path: Path, variables: Sequence[keras.Variable]) -> None:
     """Gives `variables` the values that `save_variables` wrote; all or none of them.
 
     Raises:
-        ValueError: if the file cannot be read or holds other variables.
+        ValueError: if the file cannot be read, is damaged or holds other variables.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            values = [file[name] for name in sorted(file.files)]
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}): remove it and its stage in results.json."
-        ) from error
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error}): remove its stage from results.json.") from error
+    content, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError(f"{path} cannot be read (it is damaged): remove it and its stage from results.json.")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        values = [archive[name] for name in sorted(archive.files)]
     expected = [tuple(variable.shape) for variable in variables]
     if [value.shape for value in values] != expected:
         raise ValueError(

@@ -126,7 +126,6 @@ def test_results_that_cannot_be_written_leave_the_old_ones(tmp_path, monkeypatch
     assert RunFolder(tmp_path, Config()).results == {"schema": 1, "seed": 1, "stages": {}}
 
 
-# DEFECT (open): run_folder.py, `update` keeps in memory what it could not write
 def test_results_in_memory_are_those_on_the_disk_also_after_a_failure(tmp_path):
     folder = RunFolder(tmp_path, Config())
     folder.update(seed=1)

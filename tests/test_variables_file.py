@@ -99,7 +99,6 @@ def test_what_is_no_such_file_is_refused_with_a_remedy(content, tmp_path):
     refused(path, made(), "cannot be read", "results.json")
 
 
-# DEFECT (open): variables_file.py, np.load returns a plain array, which is no context manager: TypeError
 def test_a_single_array_is_refused_with_a_remedy(tmp_path):
     with open(tmp_path / "state.npz", "wb") as file:
         np.save(file, np.zeros(3))

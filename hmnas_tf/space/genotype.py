@@ -163,18 +163,19 @@ def _cell_from_json(data: Any, where: str) -> CellGene:
     return CellGene(tuple(nodes))
 
 
-def _get(data: Any, key: str, kind: type, where: str) -> Any:
+def _get(data: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     if not isinstance(data, dict) or key not in data:
         raise ValueError(f"{where} must be an object with the key {key!r}.")
     value = data[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where}.{key} must be of type {kind.__name__}, but it is {type(value).__name__}.")
+        expected = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(f"{where}.{key} must be of type {expected}, but it is {type(value).__name__}.")
     return value
 
 
 def _number(data: Any, key: str, where: str, high: float = math.inf) -> float:
-    value = _get(data, key, int | float, where)
-    if isinstance(value, bool) or not math.isfinite(value) or not 0 <= value <= high:
+    value = _get(data, key, (int, float), where)
+    if isinstance(value, bool) or not 0 <= value <= min(high, 1e300):  # false for NaN, too
         raise ValueError(f"{where}.{key}={value} must be a finite number, not below 0 nor above {high}.")
     return float(value)
 

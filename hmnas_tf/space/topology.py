@@ -72,7 +72,7 @@ class Topology:
         stem: `cifar` (one convolution) or `imagenet` (three of stride 2).
 
     Raises:
-        ValueError: if the stem is unknown.
+        ValueError: if the stem is unknown, or the operations are not different ones.
     """
 
     initial_channels: int
@@ -82,6 +82,10 @@ class Topology:
     stem: str = "cifar"
 
     def __post_init__(self):
+        if not self.operations or len(set(self.operations)) != len(self.operations):
+            raise ValueError(
+                f"operations={','.join(self.operations)!r} must be different ones, at least one."
+            )
         if self.stem not in STEMS:
             raise ValueError(f"stem={self.stem!r} is unknown: it must be one of {', '.join(sorted(STEMS))}.")
 

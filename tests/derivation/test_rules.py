@@ -103,7 +103,6 @@ def test_top2_is_darts_rule(seed, softmax, make_supernet):
         assert [(edge.source, edge.operations[0].name) for edge in edges] == expected
 
 
-# DEFECT (open): rules.py, equal strengths differ in their last bit, as the softmax kernel leaves them
 def test_top2_breaks_ties_towards_the_lower_index(make_supernet):
     supernet = make_supernet(1, 4, OPERATIONS)
     for variable in supernet.architecture_parameters:

@@ -228,7 +228,6 @@ def test_fresh_encoding_is_nearly_uniform_and_lets_everything_through():
     np.testing.assert_allclose(layer.mixing_weights(), np.tile(expected, 7), rtol=2e-2)
 
 
-# DEFECT (open): multi_level_encoding.py, Keras warns of a softmax over one value
 def test_a_single_operation_has_importance_one_and_nobody_is_warned():
     layer = MultiLevelEncoding(2, 1)
     with tf.GradientTape() as tape:

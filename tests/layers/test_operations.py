@@ -174,7 +174,6 @@ def test_number_of_weights(strides):
     assert counts == expected
 
 
-# DEFECT (open): operations.py, SeparableUnit computes another function instead of refusing
 def test_stride_2_with_an_odd_dilation_is_refused():
     """The short-cut of reading every second pixel needs taps that lie on such pixels."""
     with pytest.raises(ValueError, match="dilation_rate=3"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import re
 from pathlib import Path
@@ -10,12 +9,10 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-import hmnas_tf
 from hmnas_tf import preflight
 from hmnas_tf.config import Config
 
 search = importlib.import_module("hmnas_tf.search")
-vars(hmnas_tf).pop("search", None)  # importing the command hid the function of the same name
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -24,29 +21,17 @@ PAPER = ("cifar10", "cifar10_second_order", "imagenet")
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
-class PrivateFlags:
-    """absl.flags, with a set of flags of its own instead of the process's."""
-
-    def __init__(self):
-        self.values = flags.FlagValues()
-
-    def __getattr__(self, name):
-        found = getattr(flags, name)
-        return functools.partial(found, flag_values=self.values) if name.startswith("DEFINE_") else found
-
-
 @pytest.fixture
 def parse(monkeypatch):
     """Returns what turns a command line into a Config, as the command does."""
-    private = PrivateFlags()
-    monkeypatch.setattr(search, "flags", private)
-    monkeypatch.setattr(search, "FLAGS", private.values)
-    search.define_flags()
+    private = flags.FlagValues()
+    monkeypatch.setattr(search, "FLAGS", private)
+    search.define_flags(private)
 
     def parse(*arguments: str) -> Config:
         rest = search.parse(["search", *arguments])
         assert rest == ["search"], "a line without dashes was taken for a word"
-        config = search.config_of_flags()
+        config = search.config_of_flags(private)
         preflight.check_names(config)
         return config
 

@@ -121,7 +121,6 @@ def places(value, path=()):
         yield from places(inner, (*path, key))
 
 
-# DEFECT (open): finds the AttributeError and the OverflowError below
 @fuzz(400)
 @given(data=st.data())
 def test_mutated_json_is_read_or_refused_in_one_line_but_never_breaks(genotype, data):
@@ -214,19 +213,16 @@ def test_every_wrong_value_is_refused_by_name(genotype, path, value, parts):
     refused(changed(genotype, path, value), *parts)
 
 
-# DEFECT (open): genotype.py, `_get` asks `int | float` for a __name__ it has not: AttributeError
 @pytest.mark.parametrize("value", ["0.5", None, [0.5]])
 @pytest.mark.parametrize("path", [(*EDGE, "beta"), (*OPERATION, "alpha"), (*OPERATION, "density")])
 def test_an_importance_that_is_no_number_is_refused(genotype, path, value):
     refused(changed(genotype, path, value), path[-1], type(value).__name__)
 
 
-# DEFECT (open): genotype.py, `_number` gives math.isfinite an int beyond all floats: OverflowError
 def test_an_importance_beyond_all_floats_is_refused(genotype):
     refused(changed(genotype, (*EDGE, "beta"), 10**400), "beta")
 
 
-# DEFECT (open): topology.py accepts an operation that is listed twice
 def test_operations_that_are_listed_twice_are_refused(genotype):
     """Two columns of one name could not be told apart."""
     refused(changed(genotype, ("topology", "operations"), ["a", "b", "c", "a"]), "operations", "different")

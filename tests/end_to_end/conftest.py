@@ -1,0 +1,100 @@
+"""Noisy patterns that a network learns in a few steps, the shortest settings, and runs that tests share."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hmnas_tf
+from hmnas_tf.config import Config
+from hmnas_tf.data import ImageDataset
+
+TINY = dict(
+    dataset="npz:patterns.npz",
+    augmentation=("none",),
+    initial_channels=4,
+    cells=1,
+    nodes=1,
+    operations=("sep_conv_3x3", "identity"),
+    batch_size=16,
+    supernet_epochs=3,
+    warmup_epochs=1,
+    weight_learning_rate=0.1,
+    architecture_learning_rate=0.03,
+    mask_epochs=2,
+    mask_rates="relative",
+    weight_mask_crossing=0.4,
+    architecture_mask_crossing=0.5,
+    operation_price=0.01,
+    finetune_epochs=2,
+    finetune_batch_size=16,
+    checkpoint_steps=3,
+    formats=("keras",),
+)
+
+
+@pytest.fixture(scope="session")
+def patterns() -> ImageDataset:
+    """Four patterns under noise, 8 x 8 x 1."""
+    drawn = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 1))
+
+    def noisy(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 4
+        noise = np.random.default_rng(seed).normal(50, 40, (count, 8, 8, 1))
+        return np.clip(0.6 * drawn[labels] + noise, 0, 255).astype(np.uint8), labels
+
+    (x_train, y_train), (x_test, y_test) = noisy(160, 1), noisy(40, 2)
+    names = ("ant", "bee", "cat", "dog")
+    return ImageDataset("patterns", "1", x_train, y_train, x_test, y_test, names, ("crop",))
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., Config]:
+    """Returns the shortest settings with some changes."""
+    return lambda **changes: Config(**(TINY | changes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A finished run: what it returned, what it said, and its settings."""
+
+    result: hmnas_tf.SearchResult
+    lines: list[str]
+    config: Config
+
+    @property
+    def workdir(self) -> Path:
+        return self.result.workdir
+
+
+@pytest.fixture(scope="session")
+def run(patterns) -> Callable[[Config, Path], Finished]:
+    """Searches on the patterns."""
+
+    def apply(config: Config, workdir: Path) -> Finished:
+        lines: list[str] = []
+        return Finished(hmnas_tf.search(patterns, config, workdir, say=lines.append), lines, config)
+
+    return apply
+
+
+@pytest.fixture(scope="session")
+def whole(run, make_config, tmp_path_factory) -> Finished:
+    """A run with two cells and every format."""
+    operations = ("sep_conv_3x3", "max_pool_3x3", "identity")
+    config = make_config(cells=2, operations=operations, formats=("keras", "saved_model", "onnx"))
+    return run(config, tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="session")
+def short(run, make_config, tmp_path_factory) -> Finished:
+    """The shortest run, never interrupted."""
+    return run(make_config(), tmp_path_factory.mktemp("short") / "run")

@@ -1,0 +1,90 @@
+"""Whole runs with other rules, other precision, and from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from hmnas_tf.run_folder import flag_lines
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("rule", ["top2", "random"])
+def test_rules_without_masks_skip_mask_search(rule, run, make_config, tmp_path):
+    finished = run(make_config(derivation=rule), tmp_path / "run")
+    stages = finished.result.results["stages"]
+    assert stages["searched"]["epochs"] == 0
+    assert stages["searched"]["params"] == stages["searched"]["params_nonzero"]
+    assert stages["finetuned"]["test_error"] < 40.0
+    assert not any("Stage 2 of 3" in line for line in finished.lines)
+    assert "mask search" not in (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8")
+    assert finished.result.genotype.count() == {"edges": 2, "operations": 2}
+
+
+def test_mixed_precision_trains_and_exports_float32(run, make_config, patterns, tmp_path):
+    before = keras.config.dtype_policy().name
+    finished = run(make_config(mixed_precision=True), tmp_path / "run")
+    assert keras.config.dtype_policy().name == before
+    network = keras.saving.load_model(tmp_path / "run" / "model" / "derived.keras", compile=False)
+    for model in (network, finished.result.model):
+        assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+        assert {variable.dtype for variable in model.variables} == {"float32"}
+    stages = finished.result.results["stages"]
+    assert stages["finetuned"]["test_error"] < 40.0
+    exported = finished.result.results["artifacts"]["keras"]
+    assert exported["test_error"] == pytest.approx(stages["finetuned"]["test_error"], abs=5.0)
+
+
+def command(*arguments: str, where: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+    return subprocess.run(
+        [sys.executable, "-m", "hmnas_tf.search", *arguments],
+        cwd=where,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def without_seconds(path: Path) -> dict:
+    results = json.loads(path.read_text(encoding="utf-8"))
+    for stage in results["stages"].values():
+        del stage["seconds"]
+    for artifact in results["artifacts"].values():
+        del artifact["bytes"], artifact["gzip_bytes"]  # an archive holds the time it was written
+    return results
+
+
+def test_the_command_runs_and_its_flag_file_repeats_the_run(patterns, make_config, tmp_path):
+    arrays = {name: getattr(patterns, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(tmp_path / "patterns.npz", class_names=np.array(patterns.class_names), **arrays)
+    flags = flag_lines(make_config(), tmp_path / "first")
+    done = command(*flags, where=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    (header,) = (number for number, line in enumerate(lines) if line.startswith("stage "))
+    titles = ("Supernet", "Searched network", "After fine-tuning")
+    for line, title in zip(lines[header + 1 :], titles, strict=False):
+        assert line.startswith(title)
+        assert " %" in line
+    repeated = command(f"--flagfile={tmp_path / 'first' / 'run.flags'}", "--workdir=second", where=tmp_path)
+    assert repeated.returncode == 0, repeated.stderr[-3000:]
+    first, second = (without_seconds(tmp_path / name / "results.json") for name in ("first", "second"))
+    assert first == second
+    images = np.random.default_rng(0).standard_normal((8, 8, 8, 1), np.float32)
+    networks = [
+        keras.saving.load_model(tmp_path / name / "model" / "derived.keras", compile=False)
+        for name in ("first", "second")
+    ]
+    assert (np.asarray(networks[0](images)) == np.asarray(networks[1](images))).all()

@@ -1,0 +1,93 @@
+"""Trains the three stages for a few steps on N logical CPU devices and writes every variable to a file.
+
+Run by test_replicas.py as `python replicas_program.py N FILE`: the number of devices must be set before TensorFlow starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hmnas_tf.derivation.derive import derive
+from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.space.topology import Topology
+from hmnas_tf.stages.fine_tuning import FineTuning
+from hmnas_tf.stages.mask_search import MaskSearch
+from hmnas_tf.stages.strategy import make_strategy
+from hmnas_tf.stages.supernet_training import SupernetTraining
+
+STEPS, BATCH = 8, 16
+
+
+def batches(seed: int, skip: int = 0) -> tf.data.Dataset:
+    random = np.random.default_rng(seed)
+    images = random.standard_normal((STEPS, BATCH, 8, 8, 1), np.float32)
+    labels = random.integers(0, 4, (STEPS, BATCH)).astype(np.int32)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return tf.data.Dataset.from_tensor_slices((images, labels)).with_options(options)
+
+
+def values(network: keras.Model) -> list[np.ndarray]:
+    return [variable.numpy() for variable in network.variables]
+
+
+def main(replicas: int, order: str, path: str) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+    strategy = make_strategy(replicas)
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        operations = ("sep_conv_3x3", "max_pool_3x3", "identity")
+        supernet = Supernet(
+            Topology(initial_channels=4, cells=1, nodes=1, operations=operations, stem="cifar"), 4
+        )
+        supernet.build((None, 8, 8, 1))
+        # Adam divides by the gradient's own size, so an epsilon above its rounding error keeps that from being seen.
+        training = SupernetTraining(
+            supernet,
+            weight_optimizer=keras.optimizers.SGD(0.05, momentum=0.9),
+            architecture_optimizer=keras.optimizers.Adam(0.01, beta_1=0.5, epsilon=1e-3),
+            decisions=np.arange(STEPS) % 4 != 1,
+            weight_decay=3e-4,
+            gradient_clip=1.0,
+            architecture_decay=1e-3,
+            architecture_gradient=order,
+        )
+    found = {}
+
+    def fit(name: str, stage: keras.Model, data: tf.data.Dataset) -> None:
+        history = stage.fit(data, verbose=0, shuffle=False).history
+        found[f"{name} metrics"] = np.array([history[key][0] for key in sorted(history)])
+        found.update({f"{name} {i:03d}": value for i, value in enumerate(values(stage.network))})
+
+    fit("supernet", training, tf.data.Dataset.zip(batches(1), batches(2)))
+    if order == "first_order":
+        with strategy.scope():
+            masks = MaskSearch(
+                supernet,
+                weight_mask_optimizer=keras.optimizers.Adam(5e-4, epsilon=1e-3),
+                architecture_mask_optimizer=keras.optimizers.Adam(5e-4, epsilon=1e-3),
+                operation_price=0.002,
+            )
+        fit("masks", masks, batches(3))
+        masked = np.random.default_rng(0)
+        for mask in supernet.weight_masks:  # the same cut, whatever the last bits of the masks are
+            mask.assign(np.where(masked.random(mask.shape) < 0.7, 1e-2, 0.0))
+        with strategy.scope():
+            network = derive(supernet, genotype_of(supernet, "masks"), (8, 8, 1))
+            optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+            tuning = FineTuning(network, optimizer=optimizer, weight_decay=3e-4, gradient_clip=1.0)
+        fit("tuning", tuning, batches(4))
+    np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

@@ -1,0 +1,37 @@
+"""Two devices compute what one computes: the same batch, the same statistics, the same steps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PROGRAM = Path(__file__).with_name("replicas_program.py")
+pytestmark = pytest.mark.slow
+
+
+def variables_after(replicas: int, order: str, path: Path) -> dict[str, np.ndarray]:
+    environment = os.environ | {"PYTHONPATH": str(PROGRAM.parents[2]), "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, str(PROGRAM), str(replicas), order, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.mark.parametrize("order", ["first_order", "second_order"])
+def test_two_replicas_are_one(order, tmp_path):
+    one = variables_after(1, order, tmp_path / "one.npz")
+    two = variables_after(2, order, tmp_path / "two.npz")
+    assert one.keys() == two.keys()
+    stages = {name.split()[0] for name in one}
+    assert stages == ({"supernet", "masks", "tuning"} if order == "first_order" else {"supernet"})
+    differences = {
+        name: np.abs(one[name] - two[name]).max() / max(1.0, np.abs(one[name]).max()) for name in one
+    }
+    worst = sorted(differences, key=differences.get)[-5:]
+    assert all(differences[name] < 1e-5 for name in worst), {name: differences[name] for name in worst}

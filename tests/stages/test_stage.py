@@ -1,0 +1,90 @@
+"""What all training steps share, against NumPy."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, cross_entropy, differentiate, gradients
+
+
+def arrays(tensors) -> list[np.ndarray]:
+    return [np.asarray(tensor) for tensor in tensors]
+
+
+def test_cross_entropy_is_the_mean_of_minus_log_softmax():
+    logits = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32) * 4
+    labels = np.array([0, 2, 1, 1, 0])
+    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = -np.log(softmax[np.arange(5), labels]).mean()
+    assert float(cross_entropy(labels, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_clip_scales_all_gradients_by_their_common_norm():
+    found = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
+    assert arrays(clip(found, 1.0))[0] == pytest.approx([0.6, 0.0])
+    assert arrays(clip(found, 1.0))[1] == pytest.approx(np.array([[0.8]]))
+    assert arrays(clip(found, 5.5))[0] == pytest.approx([3.0, 0.0])
+    assert arrays(clip(found, 0.0))[1] == pytest.approx(np.array([[4.0]]))
+
+
+def test_decay_is_a_term_of_the_gradient():
+    variables = [keras.Variable([1.0, -2.0]), keras.Variable([[4.0]])]
+    found = [tf.constant([0.5, 0.5]), tf.constant([[1.0]])]
+    decayed = arrays(add_decay(found, variables, 0.1))
+    assert decayed[0] == pytest.approx([0.6, 0.3])
+    assert decayed[1] == pytest.approx(np.array([[1.4]]))
+    assert arrays(add_decay(found, variables, 0.0))[0] == pytest.approx([0.5, 0.5])
+
+
+def test_gradients_are_those_of_the_variables_asked_for_and_of_no_others():
+    asked, other, unused = keras.Variable(3.0), keras.Variable(5.0), keras.Variable([1.0, 1.0])
+    watched = []
+
+    def loss():
+        product = asked.value * asked.value * other.value
+        watched.append(product)
+        return product, "rest"
+
+    value, found, rest = gradients(loss, [asked, unused])
+    assert float(value) == 45.0
+    assert float(found[0]) == 30.0
+    assert arrays(found)[1].tolist() == [0.0, 0.0]
+    assert rest == "rest"
+    assert len(found) == 2
+    assert len(watched) == 1
+
+
+def test_differentiate_takes_tensors_and_variables():
+    tensor, variable = tf.constant(2.0), keras.Variable(7.0)
+    value, found = differentiate(lambda: tensor * variable.value, [tensor, variable.value])
+    assert float(value) == 14.0
+    assert [float(gradient) for gradient in found] == [7.0, 2.0]
+
+
+def test_apply_gives_an_optimizer_the_gradients_as_they_are():
+    variable = keras.Variable([1.0, 2.0])
+    optimizer = keras.optimizers.SGD(0.5)
+    optimizer.build([variable])
+    apply(optimizer, [tf.constant([1.0, -1.0])], [variable])
+    assert variable.numpy() == pytest.approx([0.5, 2.5])
+    assert int(optimizer.iterations) == 1
+
+
+def test_a_stage_counts_loss_and_error_in_percent(make_stock_network, make_batch):
+    stage = Stage(make_stock_network())
+    logits = tf.constant([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
+    counted = stage.count(tf.constant(1.0), tf.constant([0, 1, 1, 1]), logits)
+    counted = stage.count(tf.constant(3.0), tf.constant([0, 0, 1, 1]), logits)
+    assert sorted(counted) == ["error", "loss"]
+    assert float(counted["loss"]) == 2.0
+    assert float(counted["error"]) == 12.5
+
+
+def test_a_stage_has_no_variables_but_its_networks(make_stock_network):
+    network = make_stock_network()
+    stage = Stage(network)
+    assert {id(v) for v in stage.trainable_variables} == {id(v) for v in network.trainable_variables}
+    assert {id(v) for v in network.variables} <= {id(v) for v in stage.variables}
