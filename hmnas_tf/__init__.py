@@ -10,7 +10,7 @@ __all__ = ["Config", "SearchResult", "layers", "load_dataset", "search"]
 
 _PLACES = {  # loaded on first use, because TensorFlow takes seconds to load
     "Config": "hmnas_tf.config",
-    "SearchResult": "hmnas_tf.algorithm",
+    "SearchResult": "hmnas_tf.publication",
     "load_dataset": "hmnas_tf.data",
     "search": "hmnas_tf.algorithm",
 }

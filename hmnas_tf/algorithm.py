@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -19,7 +17,7 @@ from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.preflight import check
-from hmnas_tf.publication import publish
+from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
 from hmnas_tf.run import Run, precision, versions
 from hmnas_tf.run_folder import RunFolder
@@ -35,23 +33,6 @@ from hmnas_tf.stages.update_schedules import decisions
 from hmnas_tf.variables_file import load_variables, save_variables
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        model: the fine-tuned derived network of stock Keras layers, float32; normalised images to logits.
-        genotype: its architecture.
-        results: the content of `results.json`.
-        workdir: the run folder.
-    """
-
-    model: keras.Model
-    genotype: Genotype
-    results: dict[str, Any]
-    workdir: Path
 
 
 def search(
@@ -77,9 +58,11 @@ def search(
     check(config, dataset)
     strategy = make_strategy(config.replicas)
     folder = RunFolder(workdir, config)
+    folder.refuse_other_data(dataset.describe())
+    if folder.finished():
+        return reread(folder, say)
     run = Run(dataset, config, folder, strategy, say)
-    if not folder.finished():
-        folder.update(dataset=dataset.describe(), versions=versions(), seed=config.seed)
+    folder.update(dataset=dataset.describe(), versions=versions(), seed=config.seed)
     keras.utils.set_random_seed(config.seed)
     supernet = run.new_supernet()
     meter = run.meter(supernet)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import keras
 
 from hmnas_tf.data.augmentation import normalise
@@ -9,7 +14,26 @@ from hmnas_tf.exporters.artifacts import export_all
 from hmnas_tf.exporters.contract import Labelling
 from hmnas_tf.results_table import stages_table
 from hmnas_tf.run import Run
+from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.space.genotype import Genotype
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        model: the fine-tuned derived network of stock Keras layers, float32; normalised images to logits. None if it
+            was read from a finished run that did not export `keras`.
+        genotype: its architecture.
+        results: the content of `results.json`.
+        workdir: the run folder.
+    """
+
+    model: keras.Model | None
+    genotype: Genotype
+    results: dict[str, Any]
+    workdir: Path
 
 
 def publish(run: Run, model: keras.Model) -> None:
@@ -22,10 +46,6 @@ def publish(run: Run, model: keras.Model) -> None:
     Raises:
         ParityError: if an artifact does not compute what the model computes; it is not published then.
     """
-    if run.folder.finished():
-        run.say(f"{run.folder.path} holds a finished run; nothing was changed.")
-        run.say(stages_table(run.folder.results))
-        return
     data = run.dataset
     labelling = Labelling(data.class_names, data.mean, data.std, data.image_shape)
     run.say(f"export: {', '.join(run.config.formats)}, each compared on the {len(data.x_test):,} test images")
@@ -52,3 +72,14 @@ def publish(run: Run, model: keras.Model) -> None:
         run.say(
             f"{name:<12}{artifact['path']:<24}{artifact['bytes']:>12,} bytes  test error {artifact['test_error']:.2f} %"
         )
+
+
+def reread(folder: RunFolder, say: Callable[[str], None]) -> SearchResult:
+    """Returns the result of a finished run from its folder, which it does not change and needs no checkpoints of."""
+    say(f"{folder.path} holds a finished run; nothing was changed.")
+    say(stages_table(folder.results))
+    model = None
+    if "keras" in folder.results["artifacts"]:
+        model = keras.models.load_model(folder.path / folder.results["artifacts"]["keras"]["path"])
+    genotype = Genotype.loads(folder.genotype.read_text(encoding="utf-8"))
+    return SearchResult(model, genotype, folder.results, folder.path)

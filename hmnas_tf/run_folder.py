@@ -66,6 +66,20 @@ class RunFolder:
         """Returns whether the run has exported its network, which is the last it does."""
         return "artifacts" in self.results
 
+    def refuse_other_data(self, description: dict[str, Any]) -> None:
+        """Refuses to continue with other images than the run began with.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        old, new = self.results.get("dataset"), json.loads(json.dumps(description))
+        if old is not None and old != new:
+            differing = sorted(key for key in new if new[key] != old.get(key))
+            raise ValueError(
+                f"workdir {str(self.path)!r} holds a run on other images (they differ in {', '.join(differing)}): take "
+                "the same dataset, or another --workdir."
+            )
+
     def update(self, **entries: Any) -> None:
         """Adds top-level entries to `results.json`, atomically."""
         results = self.results | entries

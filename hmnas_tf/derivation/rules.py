@@ -80,7 +80,8 @@ def by_hand(supernet: Supernet, seed: int = 0) -> Genotype:
 
     def choose(group: int) -> CellGene:
         alpha, beta = (keras.ops.convert_to_numpy(v) for v in supernet.encodings[group].importances())
-        strength = np.where(choosable, alpha * beta[:, None], -1.0)
+        # Rounded, because a softmax of equal values differs in its last bit from place to place.
+        strength = np.where(choosable, np.round(alpha * beta[:, None], 6), -1.0)
         return _one_operation_cell(
             supernet,
             lambda part: np.argsort(-strength[part].max(axis=1), kind="stable")[:KEPT_EDGES],

@@ -15,13 +15,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers import stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
+from hmnas_tf.layers.operation import DepthwiseOperation, Operation
 
 package = partial(keras.saving.register_keras_serializable, package="hmnas_tf")
 
@@ -36,68 +36,6 @@ def weighted(x: Any, weights: Any, edges: int) -> list:
     return [x] * edges if weights is None else [weight * x for weight in ops.unstack(weights, edges)]
 
 
-class Operation(keras.layers.Layer):
-    """What all candidate operations are made with.
-
-    Args:
-        channels: of input and output.
-        edges: that leave the node, each with its own weights.
-        strides: 1, or 2 to halve the resolution.
-        affine: whether batch normalizations learn a scale and an offset.
-        threshold: tau of the kernels' masks.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        edges: int = 1,
-        strides: int = 1,
-        affine: bool = False,
-        threshold: float = MASK_THRESHOLD,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.channels = channels
-        self.edges = edges
-        self.strides = strides
-        self.affine = affine
-        self.threshold = threshold
-
-    def output_shape_for(self, input_shape: tuple) -> tuple:
-        """Returns the shape of each result."""
-        batch, height, width, channels = input_shape
-        return (batch, halved(height, self.strides), halved(width, self.strides), channels)
-
-    def stock(self, x: Any, name: str, edge: int) -> Any:
-        """Applies the function of one edge in stock Keras layers, whose names start with `name`, to a Keras tensor."""
-        raise NotImplementedError
-
-    def get_config(self):
-        return super().get_config() | {
-            "channels": self.channels,
-            "edges": self.edges,
-            "strides": self.strides,
-            "affine": self.affine,
-            "threshold": self.threshold,
-        }
-
-
-class DepthwiseOperation(Operation):
-    """An operation with a square depthwise kernel.
-
-    Args:
-        kernel_size: in pixels, odd.
-    """
-
-    def __init__(self, channels: int, *, kernel_size: int, **kwargs):
-        super().__init__(channels, **kwargs)
-        self.kernel_size = kernel_size
-
-    def get_config(self):
-        return super().get_config() | {"kernel_size": self.kernel_size}
-
-
 @package()
 class SeparableUnit(DepthwiseOperation):
     """ReLU, depthwise convolution, 1x1 convolution, batch normalization.
@@ -106,10 +44,17 @@ class SeparableUnit(DepthwiseOperation):
         dilation_rate: of the depthwise convolution. With strides 2 it must be even: then only every second pixel is
             read, so the input is sub-sampled and the dilation halved, which is exactly the same function, four times
             cheaper.
+
+    Raises:
+        ValueError: if an odd dilation above 1 comes with strides 2.
     """
 
     def __init__(self, channels: int, *, dilation_rate: int = 1, **kwargs):
         super().__init__(channels, **kwargs)
+        if self.strides == 2 and dilation_rate > 1 and dilation_rate % 2:
+            raise ValueError(
+                f"dilation_rate={dilation_rate} with strides=2 must be even: every second pixel is read."
+            )
         self.dilation_rate = dilation_rate
         self.subsampling = self.strides if dilation_rate > 1 else 1
         stack = dict(edges=self.edges, threshold=self.threshold)

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -47,16 +48,19 @@ def fit(
     checkpoints = Checkpoints(stage, directory, steps_per_epoch, checkpoint_steps)
     epoch, done = divmod(checkpoints.step(), steps_per_epoch)
     settings = dict(verbose=verbose, shuffle=False, callbacks=[*callbacks, checkpoints])
-    if epoch < epochs:
-        dataset = batches(checkpoints.step())
-        if done:
-            rest = steps_per_epoch - done
-            stage.fit(dataset.take(rest), initial_epoch=epoch, epochs=epoch + 1, **settings)
-            dataset, epoch = dataset.skip(rest), epoch + 1
-        if epoch < epochs and not checkpoints.terminated:
-            stage.fit(
-                dataset, initial_epoch=epoch, epochs=epochs, steps_per_epoch=steps_per_epoch, **settings
-            )
+    try:
+        if epoch < epochs:
+            dataset = batches(checkpoints.step())
+            if done:
+                rest = steps_per_epoch - done
+                stage.fit(dataset.take(rest), initial_epoch=epoch, epochs=epoch + 1, **settings)
+                dataset, epoch = dataset.skip(rest), epoch + 1
+            if epoch < epochs and not checkpoints.terminated:
+                stage.fit(
+                    dataset, initial_epoch=epoch, epochs=epochs, steps_per_epoch=steps_per_epoch, **settings
+                )
+    finally:
+        checkpoints.on_train_end()  # which Keras leaves out after an exception
     if checkpoints.terminated:
         raise SystemExit(TERMINATED)
 
@@ -73,6 +77,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.every = every
         self.terminated = False
+        self._handler: Any = None
         for left_by_kill in Path(directory).glob("*_temp"):
             shutil.rmtree(left_by_kill, ignore_errors=True)
         variables = [*stage.variables]
@@ -93,16 +98,20 @@ class Checkpoints(keras.callbacks.Callback):
         return self._step
 
     def _save(self) -> None:
-        self._require_finite_loss()
+        self._require_finite()
         if not (self._manager.latest_checkpoint or "").endswith(f"ckpt-{self._step}"):
             self._manager.save(checkpoint_number=self._step)
 
-    def _require_finite_loss(self) -> None:
+    def _require_finite(self) -> None:
         loss = float(self.stage.loss_mean.result())
-        if not abs(loss) < float("inf"):
+        trained = (variable.value for variable in self.stage.trainable_variables)
+        if not abs(loss) < float("inf") or not all(
+            bool(tf.reduce_all(tf.math.is_finite(v))) for v in trained
+        ):
             raise RuntimeError(
-                f"{self.stage.name}: the loss became {loss} at or before step {self._step}; the newest checkpoint is "
-                "from before. Lower the learning rate or the gradient clip and start again in a new workdir."
+                f"{self.stage.name}: the loss became {loss} at or before step {self._step}, or a weight is not finite; "
+                "the newest checkpoint is from before. Lower the learning rate or the gradient clip and start again in "
+                "a new workdir."
             )
 
     def on_train_begin(self, logs=None):
@@ -115,6 +124,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self._handler is not None:
             signal.signal(signal.SIGTERM, self._handler)
+            self._handler = None
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._restore_metrics:  # `fit` has just set them to 0

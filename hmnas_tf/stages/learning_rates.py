@@ -14,9 +14,7 @@ def cosine(rate: float, steps: int) -> Schedule:
 
 def dropped(rate: float, steps: int, at: float, factor: float) -> Schedule:
     """Is `rate`, then `rate / factor` from the fraction `at` of `steps` on."""
-    return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [max(0, round(at * steps) - 1)], [rate, rate / factor]
-    )
+    return keras.optimizers.schedules.PiecewiseConstantDecay([round(at * steps) - 1], [rate, rate / factor])
 
 
 FINETUNE_SCHEDULES = {

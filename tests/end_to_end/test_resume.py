@@ -72,7 +72,9 @@ def test_killed_at_every_border_is_uninterrupted(short, patterns, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [("artifacts",), ("artifacts", "finetuned"), ("artifacts", "finetuned", "searched")], ids=str)
+@pytest.mark.parametrize(
+    "lost", [("artifacts",), ("artifacts", "finetuned"), ("artifacts", "finetuned", "searched")], ids=str
+)
 @pytest.mark.parametrize("checkpoints", ["kept", "lost"])
 def test_results_that_are_lost_are_made_again(lost, checkpoints, short, run, tmp_path):
     shutil.copytree(short.workdir, tmp_path / "run")

@@ -1,6 +1,7 @@
 """Trains the three stages for a few steps on N logical CPU devices and writes every variable to a file.
 
-Run by test_replicas.py as `python replicas_program.py N FILE`: the number of devices must be set before TensorFlow starts.
+Run by test_replicas.py as `python replicas_program.py N FILE`: the number of devices must be set before TensorFlow
+starts.
 """
 
 from __future__ import annotations

@@ -69,7 +69,6 @@ def test_dropped_is_the_full_rate_for_that_share_of_the_steps(steps, at, full):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="the first step of a rate that drops at 0 is a full one")
 def test_dropped_at_the_start_is_never_the_full_rate():
     assert rates(dropped(1.0, 10, 0.0, 8.0), 10) == pytest.approx([0.125] * 10)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -52,9 +54,9 @@ class ByHand:
             w.assign(w.numpy() + self.velocity[i])
 
 
-def assert_close(found, expected):
+def assert_close(found, expected, absolute=1e-6):
     for a, b in zip(found, expected, strict=True):
-        assert np.abs(a - b).max() <= 1e-4 * max(1e-2, np.abs(b).max())
+        assert np.abs(a - b).max() <= max(absolute, 1e-4 * np.abs(b).max())
 
 
 def test_steps_are_the_reference_written_by_hand(make_supernet, make_training, make_batch, values):
@@ -67,7 +69,8 @@ def test_steps_are_the_reference_written_by_hand(make_supernet, make_training, m
         by_hand.architecture_step(validation)
         by_hand.weight_step(training)
     assert all(by_hand.clipped), "the clip must bite to be tested"
-    assert_close(values(supernet.architecture_parameters), values(reference.architecture_parameters))
+    # Adam divides a gradient near 0 by its own size, so rounding is a small part of the rate 0.03.
+    assert_close(values(supernet.architecture_parameters), values(reference.architecture_parameters), 6e-4)
     assert_close(values(supernet.network_weights), values(reference.network_weights))
     assert_close(values(supernet.batch_statistics), values(reference.batch_statistics))
 
@@ -120,7 +123,7 @@ def test_the_graph_decides_like_the_table_and_the_warmup_has_no_step(
     )
     batches = tf.data.Dataset.from_tensors((make_batch(0), make_batch(1))).repeat(8)
     history = stage.fit(batches, verbose=0, shuffle=False, callbacks=[observe]).history
-    moved = [not bitwise_equal(before, after) for before, after in zip(seen, seen[1:], strict=False)]
+    moved = [not bitwise_equal(before, after) for before, after in itertools.pairwise(seen)]
     assert moved == table.tolist()
     assert history["architecture_steps"] == [table.sum()]
     assert history["architecture_loss"][0] > 0.1

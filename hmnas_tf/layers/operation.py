@@ -1,0 +1,72 @@
+"""What candidate operations have in common; the operations themselves stand in `operations.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from hmnas_tf.config import MASK_THRESHOLD
+from hmnas_tf.layers.masked_kernel import halved
+
+
+class Operation(keras.layers.Layer):
+    """What all candidate operations are made with.
+
+    Args:
+        channels: of input and output.
+        edges: that leave the node, each with its own weights.
+        strides: 1, or 2 to halve the resolution.
+        affine: whether batch normalizations learn a scale and an offset.
+        threshold: tau of the kernels' masks.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        edges: int = 1,
+        strides: int = 1,
+        affine: bool = False,
+        threshold: float = MASK_THRESHOLD,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.edges = edges
+        self.strides = strides
+        self.affine = affine
+        self.threshold = threshold
+
+    def output_shape_for(self, input_shape: tuple) -> tuple:
+        """Returns the shape of each result."""
+        batch, height, width, channels = input_shape
+        return (batch, halved(height, self.strides), halved(width, self.strides), channels)
+
+    def stock(self, x: Any, name: str, edge: int) -> Any:
+        """Applies the function of one edge in stock Keras layers, whose names start with `name`, to a Keras tensor."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return super().get_config() | {
+            "channels": self.channels,
+            "edges": self.edges,
+            "strides": self.strides,
+            "affine": self.affine,
+            "threshold": self.threshold,
+        }
+
+
+class DepthwiseOperation(Operation):
+    """An operation with a square depthwise kernel.
+
+    Args:
+        kernel_size: in pixels, odd.
+    """
+
+    def __init__(self, channels: int, *, kernel_size: int, **kwargs):
+        super().__init__(channels, **kwargs)
+        self.kernel_size = kernel_size
+
+    def get_config(self):
+        return super().get_config() | {"kernel_size": self.kernel_size}
