@@ -12,16 +12,11 @@ import pytest
 import hmnas_tf
 
 BORDERS = (  # the beginning of the line after which the machine goes down
-    "Stage 1 of 3",
     "supernet training epoch   2/3",
     "supernet training: test error",
-    "Stage 2 of 3",
     "mask search       epoch   1/2",
     "derivation: cell 0",
-    "mask search: test error",
-    "Stage 3 of 3",
     "fine-tuning       epoch   2/2",
-    "fine-tuning: test error",
     "export:",
 )
 
@@ -71,11 +66,15 @@ def test_killed_at_every_border_is_uninterrupted(short, patterns, tmp_path):
     assert_the_same_run(tmp_path / "run", short.workdir)
 
 
+LOST = [
+    (("artifacts",), "kept"),
+    (("artifacts", "finetuned"), "lost"),
+    (("artifacts", "finetuned", "searched"), "kept"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "lost", [("artifacts",), ("artifacts", "finetuned"), ("artifacts", "finetuned", "searched")], ids=str
-)
-@pytest.mark.parametrize("checkpoints", ["kept", "lost"])
+@pytest.mark.parametrize(("lost", "checkpoints"), LOST, ids=str)
 def test_results_that_are_lost_are_made_again(lost, checkpoints, short, run, tmp_path):
     shutil.copytree(short.workdir, tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))

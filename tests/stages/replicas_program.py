@@ -27,7 +27,7 @@ from hmnas_tf.stages.supernet_training import SupernetTraining
 STEPS, BATCH = 8, 16
 
 
-def batches(seed: int, skip: int = 0) -> tf.data.Dataset:
+def batches(seed: int) -> tf.data.Dataset:
     random = np.random.default_rng(seed)
     images = random.standard_normal((STEPS, BATCH, 8, 8, 1), np.float32)
     labels = random.integers(0, 4, (STEPS, BATCH)).astype(np.int32)
@@ -46,7 +46,7 @@ def main(replicas: int, order: str, path: str) -> None:
     strategy = make_strategy(replicas)
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        operations = ("sep_conv_3x3", "max_pool_3x3", "identity")
+        operations = ("sep_conv_3x3", "max_pool_3x3", "identity")[:: 1 if order == "first_order" else 2]
         supernet = Supernet(
             Topology(initial_channels=4, cells=1, nodes=1, operations=operations, stem="cifar"), 4
         )
