@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
+
+# Read when TensorFlow is loaded. Without AVX-512 it leaves oneDNN off: depthwise convolutions are then 4 times slower.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 __version__ = "0.1.0"
 __all__ = ["Config", "SearchResult", "layers", "load_dataset", "search"]

@@ -6,11 +6,8 @@ Running it again on the same `--workdir` continues where it stopped.
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import types
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded
 
 import tensorflow as tf
 from absl import app, flags, logging
