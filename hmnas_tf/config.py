@@ -71,7 +71,8 @@ class Config:
         "cifar", "Stem of the network: `cifar` keeps the resolution, `imagenet` divides it by 8."
     )
     edge_softmax: str = _flag(
-        "node", "Softmax of beta over a node's incoming edges (Eq. 2) or over the whole cell."
+        "node",
+        "Softmax of beta over a node's incoming edges (Eq. 2), over the whole cell, or no beta at all.",
     )
     cell_sharing: str = _flag(
         "type", "Cells that share alpha and beta: those of one `type`, `all`, or none (`cell`)."

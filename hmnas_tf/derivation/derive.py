@@ -7,13 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from hmnas_tf.derivation.assemble import assemble
 from hmnas_tf.layers import stock
-from hmnas_tf.layers.cell import Cell
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.space.genotype import CellGene, Genotype
-from hmnas_tf.space.topology import INPUTS, Edge, cell_edges, edges_from
-
-INPUT_NAME = "image"
+from hmnas_tf.space.genotype import Genotype
+from hmnas_tf.space.topology import Edge, cell_edges, edges_from
 
 
 def derive(supernet: Supernet, genotype: Genotype, image_shape: tuple[int, int, int]) -> keras.Model:
@@ -36,51 +34,30 @@ def derive(supernet: Supernet, genotype: Genotype, image_shape: tuple[int, int, 
     """
     if genotype.topology != supernet.topology:
         raise ValueError(f"genotype is for {genotype.topology}, but the supernet has {supernet.topology}.")
-    image = keras.Input(image_shape, name=INPUT_NAME)
-    first = second = supernet.stems[0].stock(image, "stem")
-    if len(supernet.stems) > 1:
-        second = supernet.stems[1].stock(first, "stem_second")
-    outputs: dict[int, tuple[Any, Any]] = {-2: (first, None), -1: (second, None)}
-    for index in genotype.needed_cells():
-        outputs[index] = _cell(supernet.cells[index], genotype.cells[index], index, outputs)
-    features, kept = outputs[supernet.topology.cells - 1]
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
-    logits = stock.dense(pooled, supernet.classifier, "logits", inputs=kept)
-    return keras.Model(image, logits, name="derived")
+    return assemble(genotype, image_shape, Inherited(supernet), "derived")
 
 
-def _cell(cell: Cell, gene: CellGene, index: int, outputs: dict[int, tuple[Any, Any]]) -> tuple[Any, Any]:
-    """Returns a cell's output and which of its channels exist, None for all."""
-    name = f"cell{index}"
-    nodes: dict[int, Any] = {}
-    for source in range(INPUTS):
-        if gene.uses(source):
-            x, kept = outputs[index - INPUTS + source]
-            nodes[source] = cell.preprocess[source].stock(x, f"{name}_preprocess{source}", inputs=kept)
-    for position in gene.living_nodes():
-        target = INPUTS + position
-        terms = [
-            term
-            for edge in gene.nodes[position]
-            for term in _edge(cell, Edge(edge.source, target), edge, nodes[edge.source], name)
-        ]
-        nodes[target] = keras.layers.Add(name=f"{name}_node{target}")(terms) if len(terms) > 1 else terms[0]
-    living = [nodes[INPUTS + position] for position in gene.living_nodes()]
-    output = keras.layers.Concatenate(name=f"{name}_concat")(living) if len(living) > 1 else living[0]
-    if len(living) == cell.nodes:
-        return output, None
-    channels = np.arange(cell.channels)
-    return output, np.concatenate([position * cell.channels + channels for position in gene.living_nodes()])
+class Inherited:
+    """The layers of a supernet, expressed in stock layers with their values; the `Parts` of the derived network."""
 
+    def __init__(self, supernet: Supernet):
+        self.supernet = supernet
 
-def _edge(cell: Cell, edge: Edge, gene: Any, x: Any, name: str) -> list[Any]:
-    """Returns the weighted operations of an edge (Eqs. 1 and 2)."""
-    parallel = edges_from(cell.nodes)[edge.source].index(cell_edges(cell.nodes).index(edge))
-    candidates = cell.mixed[edge.source].candidates
-    terms = []
-    for operation in gene.operations:
-        place = f"{name}_edge{edge.source}_{edge.target}_{operation.name}"
-        term = candidates[cell.operations.index(operation.name)].stock(x, place, parallel)
-        weight = operation.alpha * gene.beta
-        terms.append(term if weight == 1.0 else keras.layers.Rescaling(weight, name=f"{place}_weight")(term))
-    return terms
+    def stem(self, position: int, x: Any, name: str) -> Any:
+        """Applies a stem."""
+        return self.supernet.stems[position].stock(x, name)
+
+    def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
+        """Applies the preprocessing of a cell's input, `kept` of whose channels exist."""
+        return self.supernet.cells[index].preprocess[source].stock(x, name, inputs=kept)
+
+    def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str) -> Any:
+        """Applies an operation of an edge, without its importance."""
+        cell = self.supernet.cells[index]
+        parallel = edges_from(cell.nodes)[edge.source].index(cell_edges(cell.nodes).index(edge))
+        candidate = cell.mixed[edge.source].candidates[cell.operations.index(operation)]
+        return candidate.stock(x, name, parallel)
+
+    def classifier(self, x: Any, name: str, kept: np.ndarray | None) -> Any:
+        """Applies the classifier to pooled features, `kept` of which exist."""
+        return stock.dense(x, self.supernet.classifier, name, inputs=kept)

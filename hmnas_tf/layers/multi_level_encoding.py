@@ -26,11 +26,15 @@ def _softmax_of_nodes(beta: Any, nodes: int) -> Any:
 EDGE_SOFTMAXES = {
     "dag": lambda beta, nodes: ops.softmax(beta),  # over the whole cell, as the figures 4 to 6 show it
     "node": _softmax_of_nodes,  # over a node's incoming edges (Eq. 2)
+    "none": lambda beta, nodes: 0.0 * beta + 1.0,  # DARTS' single-level encoding: edges just add up (Table 5)
 }
 
 
 def edge_importance(beta: Any, nodes: int, softmax: str = "node") -> Any:
-    """Returns the softmax of beta, over the incoming edges of each node (Eq. 2) or over the whole cell: [edges]."""
+    """Returns the softmax of beta, over the incoming edges of each node (Eq. 2) or over the whole cell: [edges].
+
+    Without an edge softmax (`none`) it is 1 for every edge.
+    """
     return EDGE_SOFTMAXES[softmax](beta, nodes)
 
 
@@ -83,7 +87,7 @@ class MultiLevelEncoding(keras.layers.Layer):
     Args:
         nodes: intermediate nodes of the cell.
         operations: number of candidate operations.
-        edge_softmax: `node` (Eq. 2) or `dag`.
+        edge_softmax: name in `EDGE_SOFTMAXES`.
         threshold: tau.
         renormalize: let the surviving weights of each softmax sum to 1 again (DECISION: off).
 
@@ -155,6 +159,8 @@ class MultiLevelEncoding(keras.layers.Layer):
         return gates, of_operations, of_edges
 
     def _sum_of_survivors(self, surviving: Any) -> Any:
+        if self.edge_softmax == "none":  # which promises no sum
+            return ops.ones_like(surviving)
         if self.edge_softmax == "dag":
             return _sum_or_one(surviving)
         sums = [

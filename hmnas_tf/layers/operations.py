@@ -147,9 +147,12 @@ class Pool(Operation):
         return self.batch_norm([x], weights, training=training)
 
     def stock(self, x, name, edge):
+        return stock.batch_normalization(self.stock_pool(x, name), self.batch_norm, f"{name}_bn", edge=edge)
+
+    def stock_pool(self, x: Any, name: str) -> Any:
+        """Applies the pool in stock layers without its batch normalization."""
         x = POOLS[self.kind][1](3, strides=1, padding="same", name=f"{name}_pool")(x)
-        x = stock.subsample(x, self.strides, f"{name}_subsample")
-        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge)
+        return stock.subsample(x, self.strides, f"{name}_subsample")
 
     def get_config(self):
         return super().get_config() | {"kind": self.kind}

@@ -21,7 +21,7 @@ class Supernet(keras.Model):
     Args:
         topology: cells, channels, nodes and candidate operations.
         num_classes: outputs of the classifier.
-        edge_softmax: `node` (Eq. 2) or `dag`.
+        edge_softmax: `node` (Eq. 2), `dag`, or `none` for DARTS' single-level encoding.
         cell_sharing: which cells share alpha, beta and their masks: `type`, `all` or `cell`.
         affine: whether batch normalizations inside cells learn a scale and an offset.
         threshold: tau of all masks.

@@ -1,0 +1,99 @@
+"""The wiring of a network from its genotype, whatever the layers are and wherever their values come from."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from hmnas_tf.space.genotype import EdgeGene, Genotype
+from hmnas_tf.space.topology import INPUTS, STEMS, Edge
+
+INPUT_NAME = "image"
+
+
+class Parts(Protocol):
+    """What a network is assembled from; every method applies stock layers whose names start with `name` to `x`.
+
+    `kept` are the positions of the channels that exist of what once were all; None is all.
+    """
+
+    def stem(self, position: int, x: Any, name: str) -> Any:
+        """Applies the first or the second stem."""
+
+    def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
+        """Applies the preprocessing of an input of cell `index`."""
+
+    def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str) -> Any:
+        """Applies an operation of an edge of cell `index`, without its importance."""
+
+    def classifier(self, x: Any, name: str, kept: np.ndarray | None) -> Any:
+        """Applies the classifier to pooled features."""
+
+
+def assemble(genotype: Genotype, image_shape: tuple[int, int, int], parts: Parts, name: str) -> keras.Model:
+    """Returns the network of a genotype: nothing is built that the genotype does not have or nothing reads.
+
+    Args:
+        genotype: what survived.
+        image_shape: height, width, channels.
+        parts: its layers.
+        name: of the model.
+
+    Returns:
+        A functional model of stock layers from `image` [batch, height, width, channels] to `logits` [batch, classes].
+    """
+    topology = genotype.topology
+    image = keras.Input(image_shape, name=INPUT_NAME)
+    first = second = parts.stem(0, image, "stem")
+    if STEMS[topology.stem].reduces:
+        second = parts.stem(1, first, "stem_second")
+    outputs: dict[int, tuple[Any, Any]] = {-2: (first, None), -1: (second, None)}
+    for index in genotype.needed_cells():
+        outputs[index] = _cell(genotype, index, outputs, parts)
+    features, kept = outputs[topology.cells - 1]
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    return keras.Model(image, parts.classifier(pooled, "logits", kept), name=name)
+
+
+def _cell(
+    genotype: Genotype, index: int, outputs: dict[int, tuple[Any, Any]], parts: Parts
+) -> tuple[Any, Any]:
+    """Returns a cell's output and which of its channels exist, None for all."""
+    gene, name = genotype.cells[index], f"cell{index}"
+    nodes: dict[int, Any] = {}
+    for source in range(INPUTS):
+        if gene.uses(source):
+            x, kept = outputs[index - INPUTS + source]
+            nodes[source] = parts.preprocess(index, source, x, f"{name}_preprocess{source}", kept)
+    for position in gene.living_nodes():
+        target = INPUTS + position
+        terms = [
+            term
+            for edge in gene.nodes[position]
+            for term in _edge(index, Edge(edge.source, target), edge, nodes[edge.source], parts)
+        ]
+        nodes[target] = keras.layers.Add(name=f"{name}_node{target}")(terms) if len(terms) > 1 else terms[0]
+    living = [nodes[INPUTS + position] for position in gene.living_nodes()]
+    output = keras.layers.Concatenate(name=f"{name}_concat")(living) if len(living) > 1 else living[0]
+    if len(living) == len(gene.nodes):
+        return output, None
+    count = genotype.topology.plans[index].channels
+    return output, np.concatenate([position * count + np.arange(count) for position in gene.living_nodes()])
+
+
+def term_name(index: int, edge: Edge, operation: str) -> str:
+    """Returns what the names of the layers of an operation of an edge start with."""
+    return f"cell{index}_edge{edge.source}_{edge.target}_{operation}"
+
+
+def _edge(index: int, edge: Edge, gene: EdgeGene, x: Any, parts: Parts) -> list[Any]:
+    """Returns the weighted operations of an edge (Eqs. 1 and 2)."""
+    terms = []
+    for operation in gene.operations:
+        place = term_name(index, edge, operation.name)
+        term = parts.operation(index, edge, operation.name, x, place)
+        weight = operation.alpha * gene.beta
+        terms.append(term if weight == 1.0 else keras.layers.Rescaling(weight, name=f"{place}_weight")(term))
+    return terms
