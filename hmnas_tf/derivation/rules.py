@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
-from hmnas_tf.space.topology import cell_edges, edges_from, edges_into
+from hmnas_tf.space.topology import Topology, cell_edges, edges_from, edges_into
 
 KEPT_EDGES = 2  # DARTS' hand rule: so many inputs a node, each with one operation
 
@@ -83,41 +83,52 @@ def by_hand(supernet: Supernet, seed: int = 0) -> Genotype:
         # Rounded, because a softmax of equal values differs in its last bit from place to place.
         strength = np.where(choosable, np.round(alpha * beta[:, None], 6), -1.0)
         return _one_operation_cell(
-            supernet,
+            supernet.topology,
             lambda part: np.argsort(-strength[part].max(axis=1), kind="stable")[:KEPT_EDGES],
             lambda row: int(strength[row].argmax()),
         )
 
-    return _of_groups(supernet, choose)
+    return _of_groups(supernet.topology, supernet.groups, choose)
 
 
 def at_random(supernet: Supernet, seed: int = 0) -> Genotype:
-    """Two random edges into each node with one random operation each, all of weight 1 (Table 6)."""
+    """A random architecture from the supernet's space, see `random_genotype`."""
+    return random_genotype(supernet.topology, supernet.groups, seed)
+
+
+def random_genotype(topology: Topology, groups: Sequence[int], seed: int) -> Genotype:
+    """Returns two random edges into each node with one random operation each, all of weight 1 (Table 6).
+
+    Args:
+        topology: the space.
+        groups: number of each cell's group; cells of a group are alike, see `sharing_groups`.
+        seed: of the draw.
+    """
     random = np.random.default_rng(seed)
-    choosable = [o for o, name in enumerate(supernet.topology.operations) if name != "none"]
+    choosable = [o for o, name in enumerate(topology.operations) if name != "none"]
 
     def choose(group: int) -> CellGene:
         return _one_operation_cell(
-            supernet,
+            topology,
             lambda part: random.choice(part.stop - part.start, KEPT_EDGES, replace=False),
             lambda row: int(random.choice(choosable)),
         )
 
-    return _of_groups(supernet, choose)
+    return _of_groups(topology, groups, choose)
 
 
-def _of_groups(supernet: Supernet, choose: Callable[[int], CellGene]) -> Genotype:
-    genes = [choose(group) for group in range(len(supernet.encodings))]
-    return Genotype(supernet.topology, tuple(genes[group] for group in supernet.groups))
+def _of_groups(topology: Topology, groups: Sequence[int], choose: Callable[[int], CellGene]) -> Genotype:
+    genes = [choose(group) for group in range(max(groups) + 1)]
+    return Genotype(topology, tuple(genes[group] for group in groups))
 
 
 def _one_operation_cell(
-    supernet: Supernet, sources: Callable[[slice], np.ndarray], operation: Callable[[int], int]
+    topology: Topology, sources: Callable[[slice], np.ndarray], operation: Callable[[int], int]
 ) -> CellGene:
     nodes = []
-    for part in edges_into(supernet.topology.nodes):
+    for part in edges_into(topology.nodes):
         kept = sorted(int(source) for source in sources(part))
-        names = [supernet.topology.operations[operation(part.start + source)] for source in kept]
+        names = [topology.operations[operation(part.start + source)] for source in kept]
         nodes.append(
             tuple(EdgeGene(s, 1.0, (OperationGene(name, 1.0),)) for s, name in zip(kept, names, strict=True))
         )

@@ -42,6 +42,18 @@ class CellGene(NamedTuple):
         """Returns whether any surviving edge leaves `source`."""
         return any(edge.source == source for edges in self.nodes for edge in edges)
 
+    def without_densities(self) -> CellGene:
+        """Returns the cell as if no weight were masked: cells that share alpha and beta are equal then."""
+        return CellGene(
+            tuple(
+                tuple(
+                    edge._replace(operations=tuple(o._replace(density=1.0) for o in edge.operations))
+                    for edge in edges
+                )
+                for edges in self.nodes
+            )
+        )
+
     def edges(self) -> Iterator[tuple[Edge, EdgeGene]]:
         """Yields every surviving edge with its gene."""
         for n, edges in enumerate(self.nodes):
@@ -70,6 +82,12 @@ class Genotype:
         for index, cell in enumerate(self.cells):
             _check_cell(index, cell, self.topology)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether importances were learned: hand rules and published architectures weigh everything 1."""
+        genes = [gene for cell in self.cells for _, gene in cell.edges()]
+        return any(gene.beta * operation.alpha != 1.0 for gene in genes for operation in gene.operations)
+
     def needed_cells(self) -> tuple[int, ...]:
         """Returns the indices of the cells on a path to the output; the others need not be built."""
         needed, last = set(), len(self.cells) - 1
@@ -83,6 +101,36 @@ class Genotype:
         """Returns the numbers of surviving edges and operations over the cells that are built."""
         edges = [gene for index in self.needed_cells() for _, gene in self.cells[index].edges()]
         return {"edges": len(edges), "operations": sum(len(gene.operations) for gene in edges)}
+
+    def resized(self, *, cells: int = 0, initial_channels: int = 0) -> Genotype:
+        """Returns the architecture at another size, every cell like the first of its type (normal or reduction).
+
+        Args:
+            cells: number of cells; 0 keeps it.
+            initial_channels: C of the first cell; 0 keeps it.
+
+        Raises:
+            ValueError: if cells of one type differ, or a type is needed that this genotype has no cell of.
+        """
+        changes = {"cells": cells, "initial_channels": initial_channels}
+        topology = dataclasses.replace(self.topology, **{k: v for k, v in changes.items() if v})
+        if topology.cells == self.topology.cells:
+            return Genotype(topology, self.cells)
+        genes: dict[bool, CellGene] = {}
+        for plan, cell in zip(self.topology.plans, self.cells, strict=True):
+            kind = "reduction" if plan.reduction else "normal"
+            if genes.setdefault(plan.reduction, cell).without_densities() != cell.without_densities():
+                raise ValueError(
+                    f"genotype has {kind} cells that differ, so it cannot have {cells} cells instead of "
+                    f"{self.topology.cells}: search with --cell_sharing=type."
+                )
+        missing = {plan.reduction for plan in topology.plans} - genes.keys()
+        if missing:
+            kind = "reduction" if True in missing else "normal"
+            raise ValueError(
+                f"genotype of {self.topology.cells} cells has no {kind} cell, which {cells} cells need."
+            )
+        return Genotype(topology, tuple(genes[plan.reduction].without_densities() for plan in topology.plans))
 
     def to_json(self) -> dict[str, Any]:
         """Returns the genotype as JSON-able data; `from_json` reads it back."""

@@ -110,6 +110,11 @@ class Topology:
             before = reduction
         return tuple(plans)
 
+    def pixels(self, index: int, size: int) -> int:
+        """Returns the height (or width) of a cell's output for images of height (or width) `size`."""
+        halvings = sum(reduction <= index for reduction in self.reductions)
+        return -(-size // (STEMS[self.stem].divides * 2**halvings))
+
     def smallest_image(self) -> int:
         """Returns the least height and width, in pixels, that leave two pixels a side before the last reduction."""
         return STEMS[self.stem].divides * 2 ** len(self.reductions)

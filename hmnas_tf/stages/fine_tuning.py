@@ -2,10 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, gradients
+from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, cross_entropy, gradients
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Regularization:
+    """What DARTS adds when it trains a network (arXiv:1806.09055, §3.1.2); off by default (method: DECISION).
+
+    Attributes:
+        training_network: from images and gates [batch, edges] to logits and, maybe, auxiliary logits; it shares its
+            layers with the network that is trained.
+        drop_path: probability, at the end of training, that an edge is dropped for an image; it grows with the epoch.
+        auxiliary_weight: of the auxiliary loss.
+        steps_per_epoch: batches an epoch.
+        epochs: of the stage.
+        seed: of the gates.
+    """
+
+    training_network: keras.Model
+    drop_path: float
+    auxiliary_weight: float
+    steps_per_epoch: int
+    epochs: int
+    seed: int
+
+    def gates(self, batch: Any, step: Any) -> Any:
+        """Returns a factor for each image and edge, [batch, edges]: 0 where it is dropped, else 1 / (1 - p).
+
+        p = drop_path * epoch / epochs. The gates are a function of the step, and of the place of an image in the batch
+        of all replicas, so that neither a restart nor another number of replicas changes them.
+
+        Args:
+            batch: images of this replica, each replica has as many.
+            step: from 0.
+        """
+        replica = tf.distribute.get_replica_context()
+        edges = self.training_network.inputs[1].shape[1]
+        count = replica.num_replicas_in_sync
+        drawn = tf.random.stateless_uniform([count, batch, edges], [self.seed, tf.cast(step, tf.int32)])
+        rate = self.drop_path * tf.cast(step // self.steps_per_epoch, tf.float32) / self.epochs
+        return tf.cast(drawn[replica.replica_id_in_sync_group] >= rate, tf.float32) / (1.0 - rate)
 
 
 class FineTuning(Stage):
@@ -20,6 +62,7 @@ class FineTuning(Stage):
         optimizer: the paper names none for CIFAR-10; SGD as DARTS' evaluation (DECISION).
         weight_decay: L2 factor.
         gradient_clip: global norm; 0 is no clipping.
+        regularization: drop path and auxiliary head, or None.
 
     Input of `fit`: (images, labels).
     """
@@ -31,19 +74,32 @@ class FineTuning(Stage):
         optimizer: keras.optimizers.Optimizer,
         weight_decay: float,
         gradient_clip: float,
+        regularization: Regularization | None = None,
     ):
         super().__init__(network, name="fine_tuning")
+        self.regularization = regularization
+        self.trained = regularization.training_network if regularization else network
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
         convolutions = [layer for layer in network.layers if hasattr(layer, "kernel")]
         kernels = {id(layer.kernel): layer.kernel.numpy() != 0 for layer in convolutions}
-        self.kept = [kernels.get(id(variable)) for variable in network.trainable_variables]
-        optimizer.build(network.trainable_variables)
+        self.kept = [kernels.get(id(variable)) for variable in self.trained.trainable_variables]
+        optimizer.build(self.trained.trainable_variables)
         self.compile(optimizer=optimizer, jit_compile=False)
+
+    def loss_and_logits(self, images, labels):
+        if not self.regularization:
+            return super().loss_and_logits(images, labels)
+        gates = self.regularization.gates(tf.shape(images)[0], self.optimizer.iterations.value)
+        logits, *auxiliary = keras.tree.flatten(self.trained([images, gates], training=True))
+        loss = cross_entropy(labels, logits)
+        for other in auxiliary:
+            loss += self.regularization.auxiliary_weight * cross_entropy(labels, other)
+        return loss, logits
 
     def train_step(self, data):
         images, labels = data
-        weights = self.network.trainable_variables
+        weights = self.trained.trainable_variables
         loss, found, logits = gradients(lambda: self.loss_and_logits(images, labels), weights)
         found = [
             gradient if kept is None or kept.all() else gradient * tf.constant(kept, gradient.dtype)
