@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from hmnas_tf import atomic
 from hmnas_tf.config import MASK_INITIAL, Config
+from hmnas_tf.construction import architecture, initial_network, regularization, searched_genotype
 from hmnas_tf.data import ImageDataset, split_indices
 from hmnas_tf.derivation.derive import derive
-from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.preflight import check
@@ -63,18 +63,33 @@ def search(
         return reread(folder, say)
     run = Run(dataset, config, folder, strategy, say)
     folder.update(dataset=dataset.describe(), versions=versions(), seed=config.seed)
+    supernet = None
+    if config.searches:
+        supernet = search_architecture(run)
+    genotype = architecture(run, supernet)
+    with run.building():
+        network = initial_network(run, genotype, supernet)
+    fine_tune(run, genotype, network)  # line 12
+    with precision("float32"):
+        model = initial_network(run, genotype, supernet)
+    model.set_weights(network.get_weights())
+    publish(run, model)
+    return SearchResult(model, genotype, folder.results, folder.path)
+
+
+def search_architecture(run: Run) -> Supernet:
+    """Stages 1 and 2 and what they leave, on the classes that are searched on; returns the masked supernet."""
+    config = run.config
+    run = dataclasses.replace(run, dataset=run.dataset.of_random_classes(config.search_classes, config.seed))
+    if config.search_classes:
+        run.folder.update(search_classes=list(run.dataset.class_names))
     keras.utils.set_random_seed(config.seed)
     supernet = run.new_supernet()
     meter = run.meter(supernet)
     train_supernet(run, supernet, meter)  # lines 1 to 5
     search_masks(run, supernet, meter)  # lines 6 to 10
-    genotype, network, meter = derive_network(run, supernet)  # line 11
-    fine_tune(run, network, meter)  # line 12
-    with precision("float32"):
-        model = derive(supernet, genotype, dataset.image_shape)
-    model.set_weights(network.get_weights())
-    publish(run, model)
-    return SearchResult(model, genotype, folder.results, folder.path)
+    measure_searched(run, supernet)  # line 11
+    return supernet
 
 
 def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
@@ -187,29 +202,32 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
     save_variables(state, supernet.variables)
 
 
-def derive_network(run: Run, supernet: Supernet) -> tuple[Genotype, keras.Model, Meter]:
-    """Derivation: the genotype and the network that is built from what survived (§3.3, §3.4)."""
-    config = run.config
-    genotype = genotype_of(supernet, config.derivation, run.seed("derivation"))
+def measure_searched(run: Run, supernet: Supernet) -> None:
+    """Records the network that survived, before it is trained any further (Table 3)."""
+    if run.done("searched"):
+        return
+    config, genotype = run.config, searched_genotype(run, supernet)
     with run.building():
         network = derive(supernet, genotype, run.dataset.image_shape)
     meter = run.meter(network)
-    if not run.done("searched"):
-        epochs = config.mask_epochs if config.derivation == "masks" else 0
-        if config.derivation != "masks":
-            meter.estimate_statistics()
-        run.say(derivation_lines(genotype))
-        atomic.write_json(run.folder.genotype, genotype.to_json())
-        run.record("searched", epochs, test_error=meter.test_error(), **counting.size_of(network))
-    return genotype, network, meter
+    if config.derivation != "masks":  # mask search has re-estimated the statistics itself
+        meter.estimate_statistics()
+    run.say(derivation_lines(genotype))
+    run.record(
+        "searched",
+        config.mask_epochs if config.derivation == "masks" else 0,
+        test_error=meter.test_error(),
+        **counting.size_of(network),
+    )
 
 
-def fine_tune(run: Run, network: keras.Model, meter: Meter) -> None:
+def fine_tune(run: Run, genotype: Genotype, network: keras.Model) -> None:
     """Stage 3: the derived network's weights, from where they are (§3.4)."""
     config, state = run.config, run.folder.state("finetuned")
     if run.done("finetuned"):
         load_variables(state, network.variables)
         return
+    meter = run.meter(network)
     steps = len(run.dataset.x_train) // config.finetune_batch_size
     total = steps * config.finetune_epochs
     size = counting.size_of(network)
@@ -225,6 +243,7 @@ def fine_tune(run: Run, network: keras.Model, meter: Meter) -> None:
                 optimizer=SGD(schedule(config.finetune_learning_rate, total), config.weight_momentum),
                 weight_decay=config.weight_decay,
                 gradient_clip=config.gradient_clip,
+                regularization=regularization(run, genotype, network, steps),
             )
         batches = run.batches("fine-tuning", config.finetune_batch_size)
         run.fit(

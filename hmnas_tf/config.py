@@ -60,6 +60,10 @@ class Config:
     )
     seed: int = _flag(0, "Seed of every random choice.", low=0, high=2**31 - 1)
 
+    search_classes: int = _flag(
+        0, "Search on this many classes, drawn at random, and fine-tune on all (§4.3: 100); 0 is all.", low=0
+    )
+
     # Search space (§4.1)
     initial_channels: int = _flag(36, "Channels C of the first cell.", low=2)
     cells: int = _flag(3, "Cells in the network; reduction cells stand at one and two thirds.", low=1)
@@ -135,6 +139,22 @@ class Config:
 
     # Derivation and stage 3, fine-tuning (§3.4, §4.2)
     derivation: str = _flag("masks", "Rule that chooses the surviving operations and edges.")
+    genotype: str = _flag(
+        "",
+        "Train this architecture instead of searching: a genotype.json or a published name such as DARTS_V2.",
+    )
+    initial_weights: str = _flag(
+        "inherited",
+        "Weights that the derived network starts from: `inherited` (§3.4), or `random` (Table 6).",
+    )
+    evaluation_cells: int = _flag(
+        0,
+        "Cells of a network with random weights, as DARTS evaluates with 20; 0 is as many as searched.",
+        low=0,
+    )
+    evaluation_channels: int = _flag(
+        0, "Channels C of a network with random weights, as DARTS evaluates with 36; 0 is as searched.", low=0
+    )
     finetune_epochs: int = _flag(200, "Epochs of fine-tuning; 0 leaves the searched network as it is.", low=0)
     finetune_batch_size: int = _flag(96, "Images in one step of fine-tuning (DECISION: as DARTS).", low=1)
     finetune_learning_rate: float = _flag(
@@ -142,6 +162,15 @@ class Config:
     )
     finetune_schedule: str = _flag(
         "cosine", "Fine-tuning rate: `cosine` to 0, or `step`, a tenth at half-way (§4.3)."
+    )
+    drop_path: float = _flag(
+        0.0,
+        "Probability of dropping an edge at the end of fine-tuning, growing from 0; DARTS: 0.2.",
+        low=0,
+        high=0.9,
+    )
+    auxiliary_weight: float = _flag(
+        0.0, "Weight of the loss of DARTS' auxiliary head in fine-tuning; 0 is no head; DARTS: 0.4.", low=0
     )
 
     # Run
@@ -168,17 +197,30 @@ class Config:
                 f"threshold={self.threshold} would remove everything at once, because masks start at {MASK_INITIAL}: "
                 "make it smaller (footnote 1 of the paper: robust within [0, 1e-2])."
             )
-        if self.initial_channels % 2:
-            raise ValueError(
-                f"initial_channels={self.initial_channels} is odd, but a factorized reduce splits channels into "
-                "halves: make it even."
-            )
+        for name in ("initial_channels", "evaluation_channels"):
+            if getattr(self, name) % 2:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is odd, but a factorized reduce splits channels into halves: make "
+                    "it even."
+                )
+        if self.initial_weights == "inherited":
+            for name in ("genotype", "evaluation_cells", "evaluation_channels"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"{name}={getattr(self, name)!r} makes a network that can inherit no weights: pass "
+                        "initial_weights='random' with it."
+                    )
         for name in ("operations", "formats", "augmentation"):
             value = getattr(self, name)
             if not value or len(set(value)) != len(value):
                 raise ValueError(
                     f"{name}={','.join(value)!r} must be a comma list of different names, at least one."
                 )
+
+    @property
+    def searches(self) -> bool:
+        """Whether a supernet is trained: neither a given architecture nor a random one with new weights needs it."""
+        return not self.genotype and (self.derivation, self.initial_weights) != ("random", "random")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON-able values, lists for tuples."""

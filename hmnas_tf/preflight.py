@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
+from pathlib import Path
 
 from hmnas_tf.config import Config
 from hmnas_tf.data import AUGMENTATIONS, ImageDataset, split_indices
 from hmnas_tf.derivation.rules import RULES
+from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
 from hmnas_tf.exporters.artifacts import EXPORTERS, missing_requirements
 from hmnas_tf.layers.multi_level_encoding import EDGE_SOFTMAXES
 from hmnas_tf.layers.operations import OPERATIONS
+from hmnas_tf.space.genotype import Genotype
+from hmnas_tf.space.published import PUBLISHED, published
 from hmnas_tf.space.topology import CELL_SHARINGS, STEMS, Topology
 from hmnas_tf.stages.hypergradients import HYPERGRADIENTS
 from hmnas_tf.stages.learning_rates import FINETUNE_SCHEDULES, MASK_RATES
 from hmnas_tf.stages.update_schedules import UPDATE_SCHEDULES
 
+INITIAL_WEIGHTS = ("inherited", "random")
 CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
     "architecture_gradient": HYPERGRADIENTS,
     "cell_sharing": CELL_SHARINGS,
     "derivation": RULES,
     "edge_softmax": EDGE_SOFTMAXES,
     "finetune_schedule": FINETUNE_SCHEDULES,
+    "initial_weights": INITIAL_WEIGHTS,
     "mask_rates": MASK_RATES,
     "stem": STEMS,
     "update_schedule": UPDATE_SCHEDULES,
@@ -67,6 +74,28 @@ def check(config: Config, dataset: ImageDataset) -> None:
     check_names(config)
     for message in missing_requirements(config.formats):
         raise ImportError(message)
+    if config.searches:
+        _check_search(config, dataset.of_random_classes(config.search_classes, config.seed))
+    examples = len(dataset.x_train)
+    if config.finetune_epochs and config.finetune_batch_size > examples:
+        raise ValueError(
+            f"finetune_batch_size={config.finetune_batch_size} is more than the {examples} training images: take a "
+            "smaller batch or more images."
+        )
+    topology = final_topology(config)
+    least, smallest = topology.smallest_image(), min(dataset.image_shape[:2])
+    if smallest < least:
+        raise ValueError(
+            f"images of {smallest} pixels are too small for this network, which needs {least}: pass --image_size or "
+            "fewer cells."
+        )
+    if config.auxiliary_weight:
+        cell = auxiliary_cell(topology.cells)
+        check_auxiliary([topology.pixels(cell, size) for size in dataset.image_shape[:2]])
+
+
+def _check_search(config: Config, dataset: ImageDataset) -> None:
+    """Refuses a batch of supernet training or mask search that the images are too few for."""
     examples = len(dataset.x_train)
     weights, architecture = (
         len(part) for part in split_indices(examples, config.validation_fraction, config.seed)
@@ -76,17 +105,38 @@ def check(config: Config, dataset: ImageDataset) -> None:
             f"batch_size={config.batch_size} is more than the {weights} images that train the weights ({examples} "
             f"training images less {architecture} for the architecture): take a smaller batch or more images."
         )
-    if config.finetune_epochs and config.finetune_batch_size > examples:
-        raise ValueError(
-            f"finetune_batch_size={config.finetune_batch_size} is more than the {examples} training images: take a "
-            "smaller batch or more images."
+
+
+def given_genotype(config: Config) -> Genotype:
+    """Returns the architecture that `--genotype` names: a published one, or that of a file.
+
+    Raises:
+        ValueError: if it is neither, or the file is not a genotype.
+    """
+    if config.genotype in PUBLISHED:
+        return published(
+            config.genotype,
+            initial_channels=config.initial_channels,
+            cells=config.cells,
+            stem=config.stem,
         )
-    least, smallest = topology_of(config).smallest_image(), min(dataset.image_shape[:2])
-    if smallest < least:
+    try:
+        return Genotype.loads(Path(config.genotype).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"images of {smallest} pixels are too small for this network, which needs {least}: pass --image_size or "
-            "fewer cells."
-        )
+            f"genotype={config.genotype!r} is neither a file that can be read ({error}) nor one of "
+            f"{', '.join(sorted(PUBLISHED))}."
+        ) from error
+
+
+def final_topology(config: Config) -> Topology:
+    """Returns the topology of the network that is fine-tuned and exported."""
+    topology = given_genotype(config).topology if config.genotype else topology_of(config)
+    return dataclasses.replace(
+        topology,
+        cells=config.evaluation_cells or topology.cells,
+        initial_channels=config.evaluation_channels or topology.initial_channels,
+    )
 
 
 def topology_of(config: Config) -> Topology:

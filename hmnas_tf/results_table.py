@@ -16,7 +16,7 @@ def stages_table(results: dict[str, Any]) -> str:
         results: at least `stages` with an entry for each finished stage.
     """
     stages = results["stages"]
-    whole = stages["supernet"]["params"]
+    whole = stages[next(key for key, _ in ROWS if key in stages)]["params"]  # the first is what others reduce
     lines = [
         f"{'stage':<18}{'test error':>11}{'parameters':>12}{'reduction':>11}{'non-zero':>12}{'seconds':>9}"
     ]

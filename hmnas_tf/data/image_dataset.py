@@ -145,6 +145,40 @@ class ImageDataset:
             y_test=self.y_test[:test],
         )
 
+    def of_random_classes(self, count: int, seed: int) -> ImageDataset:
+        """Keeps only the images of some classes, drawn at random; labels are renumbered in their old order.
+
+        The paper searches on 100 of ImageNet's classes (section 4.3).
+
+        Args:
+            count: number of classes; 0 keeps the dataset as it is.
+            seed: of the draw.
+
+        Raises:
+            ValueError: there are not that many classes, or one of those drawn has no training or no test image.
+        """
+        if not count:
+            return self
+        if not 2 <= count <= self.num_classes:
+            raise ValueError(
+                f"cannot take {count} classes of '{self.name}', which has {self.num_classes}: ask for 2 to "
+                f"{self.num_classes}, or 0 for all"
+            )
+        drawn = np.sort(np.random.default_rng([seed, count]).choice(self.num_classes, count, replace=False))
+        parts: dict[str, np.ndarray] = {}
+        for split in ("train", "test"):
+            labels = getattr(self, f"y_{split}")
+            kept = np.isin(labels, drawn)
+            empty = [self.class_names[c] for c in drawn if not np.any(labels == c)]
+            if empty:
+                raise ValueError(
+                    f"dataset '{self.name}': class {empty[0]!r}, which was drawn to search on, has no {split} image; "
+                    "take more examples, or another seed"
+                )
+            parts[f"x_{split}"] = getattr(self, f"x_{split}")[kept]
+            parts[f"y_{split}"] = np.searchsorted(drawn, labels[kept])
+        return dataclasses.replace(self, class_names=tuple(self.class_names[c] for c in drawn), **parts)
+
     def describe(self) -> dict[str, Any]:
         """The facts about this dataset that belong into results.json; only JSON types."""
         return {

@@ -110,3 +110,36 @@ def test_content_version_depends_on_values_and_shape():
     assert (
         len({content_version(array), content_version(array + 1), content_version(array.reshape(3, 4))}) == 3
     )
+
+
+def test_random_classes_keep_their_images_and_get_new_numbers():
+    dataset = make(
+        class_names=tuple("abcdefgh"),
+        y_train=np.arange(3000) % 8,
+        y_test=np.arange(24) % 8,
+        x_test=np.zeros((24, 4, 6, 3), np.uint8),
+    )
+    part = dataset.of_random_classes(3, seed=5)
+    assert part.num_classes == 3
+    assert len(part.x_train) == 3 * 375
+    for new, name in enumerate(part.class_names):
+        old = dataset.class_names.index(name)
+        assert (part.x_train[part.y_train == new] == dataset.x_train[dataset.y_train == old]).all()
+        assert (part.y_test == new).sum() == 3
+    assert list(part.class_names) == sorted(part.class_names)
+    assert dataset.of_random_classes(3, seed=5).class_names == part.class_names
+    assert len({dataset.of_random_classes(3, seed).class_names for seed in range(20)}) > 10
+    assert dataset.of_random_classes(0, seed=5) is dataset
+
+
+@pytest.mark.parametrize("count", [1, 4, -1])
+def test_more_classes_than_there_are_or_too_few_are_refused(count):
+    with pytest.raises(
+        ValueError, match=f"cannot take {count} classes of 'toy', which has 3: ask for 2 to 3"
+    ):
+        make().of_random_classes(count, seed=0)
+
+
+def test_a_drawn_class_without_test_images_is_named():
+    with pytest.raises(ValueError, match="class 'b', which was drawn to search on, has no test image"):
+        make().of_random_classes(3, seed=0)

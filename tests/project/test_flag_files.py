@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 from absl import flags
 
-from hmnas_tf import preflight
+from hmnas_tf import ablate, command_line, preflight
 from hmnas_tf.config import Config
-
-search = importlib.import_module("hmnas_tf.search")
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "flags").glob("*.flags"))
+ABLATION_FLAGS = ("variants", "seeds", "scratch_epochs", "scratch_learning_rate")
 PAPER = ("cifar10", "cifar10_second_order", "imagenet")
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -25,13 +23,14 @@ each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def parse(monkeypatch):
     """Returns what turns a command line into a Config, as the command does."""
     private = flags.FlagValues()
-    monkeypatch.setattr(search, "FLAGS", private)
-    search.define_flags(private)
+    monkeypatch.setattr(command_line, "FLAGS", private)
+    command_line.define_flags(private)
+    ablate.define_flags(private)
 
     def parse(*arguments: str) -> Config:
-        rest = search.parse(["search", *arguments])
+        rest = command_line.parse("search", ["search", *arguments])
         assert rest == ["search"], "a line without dashes was taken for a word"
-        config = search.config_of_flags(private)
+        config = command_line.config_of_flags(private)
         preflight.check_names(config)
         return config
 
@@ -132,7 +131,7 @@ def test_what_follows_the_flag_file_wins(parse):
     [
         (["--suprnet_epochs=3"], "suprnet_epochs"),
         (["--stem=vgg"], "--stem=vgg"),
-        (["--edge_softmax=all"], "<dag|node>"),
+        (["--edge_softmax=all"], "<dag|node|none>"),
         (["--initial_channels=0"], "--initial_channels=0"),
         (["--mask_drop_factor=0.5"], "--mask_drop_factor=0.5"),
         (["--batch_size=many"], "--batch_size=many"),
@@ -167,8 +166,8 @@ def test_a_bad_setting_names_the_flag_the_value_and_the_remedy(parse, arguments,
 
 
 def test_help_of_every_flag_is_one_sentence(parse):
-    private = search.FLAGS
-    for name in [*Config().to_dict(), "workdir"]:
+    private = command_line.FLAGS
+    for name in [*Config().to_dict(), "workdir", *ABLATION_FLAGS]:
         text = re.sub(r"^<.*?>: ", "", private[name].help)  # absl puts the choices of an enum in front
         assert re.fullmatch(r"[A-Z].*[.)]", text), f"{name}: {text}"
         assert len(text) < 240, name

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
-from hmnas_tf.space.topology import Edge
+from hmnas_tf.space.topology import Edge, Topology
 
 
 def edge(source: int, *names: str, beta: float = 0.5) -> EdgeGene:
@@ -250,3 +250,44 @@ def test_genes_that_contradict_the_topology_are_refused(topology):
     refused(make(ALIVE, ALIVE, dead, ALIVE), "cell 2, edge 3->4", "dead node")
     loop = CellGene(((edge(3, "a"),), (edge(0, "a"),), ()))
     refused(make(loop, ALIVE, ALIVE, ALIVE), "edge 3->2", "earlier")
+
+
+def resizable(cells: int = 3) -> Genotype:
+    """A genotype whose cells of a type are alike but for the densities of their weights."""
+    topology = Topology(initial_channels=4, cells=cells, nodes=1, operations=("a", "b"))
+    names = {False: "a", True: "b"}
+    genes = [
+        CellGene(((EdgeGene(0, 0.5, (OperationGene(names[plan.reduction], 0.5, 1 / (1 + plan.index)),)),),))
+        for plan in topology.plans
+    ]
+    return Genotype(topology, tuple(genes))
+
+
+def test_resized_repeats_the_cells_of_each_type():
+    resized = resizable().resized(cells=20, initial_channels=36)
+    assert (resized.topology.cells, resized.topology.initial_channels) == (20, 36)
+    names = [cell.nodes[0][0].operations[0].name for cell in resized.cells]
+    assert [index for index, name in enumerate(names) if name == "b"] == [20 // 3, 2 * 20 // 3]
+    assert {cell.nodes[0][0].operations[0].density for cell in resized.cells} == {1.0}
+
+
+def test_resized_to_its_own_size_changes_nothing():
+    assert resizable().resized() == resizable()
+    assert resizable().resized(cells=3).cells == resizable().cells
+    assert resizable().resized(initial_channels=8).cells == resizable().cells
+
+
+def test_cells_that_differ_or_are_missing_cannot_be_repeated(genotype):
+    with pytest.raises(
+        ValueError, match="reduction cells that differ.*20 cells instead of 4.*--cell_sharing=type"
+    ):
+        genotype.resized(cells=20)
+    with pytest.raises(ValueError, match="has no normal cell, which 20 cells need"):
+        resizable(cells=1).resized(cells=20)
+
+
+def test_weighted_is_what_was_learned():
+    assert resizable().weighted
+    edge = EdgeGene(0, 1.0, (OperationGene("a", 1.0),))
+    topology = Topology(initial_channels=4, cells=1, nodes=1, operations=("a", "b"))
+    assert not Genotype(topology, (CellGene(((edge,),)),)).weighted

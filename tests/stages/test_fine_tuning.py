@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
-from hmnas_tf.stages.fine_tuning import FineTuning
+from hmnas_tf.stages.fine_tuning import FineTuning, Regularization
 
 
 def make_fine_tuning(network, **changes) -> FineTuning:
@@ -108,3 +108,61 @@ def test_fine_tuning_learns(make_stock_network, make_batch):
         stage.reset_metrics()
         losses.append(float(stage.train_step(make_batch(0, size=32))["loss"]))
     assert losses[-1] < 0.95 * losses[0]
+
+
+def make_regularization(network, **changes) -> Regularization:
+    """Three gated branches, by their own copy of the classifier's input, and a second classifier."""
+    image, gates = keras.Input((8, 8, 1)), keras.Input((3,))
+    features = keras.Model(network.inputs, network.layers[-2].output)(image)
+    logits = network.layers[-1](features * keras.ops.mean(gates, axis=-1, keepdims=True))
+    auxiliary = keras.layers.Dense(logits.shape[-1], name="auxiliary")(features)
+    settings = dict(drop_path=0.5, auxiliary_weight=0.25, steps_per_epoch=2, epochs=5, seed=1)
+    trained = keras.Model([image, gates], [logits, auxiliary])
+    return Regularization(training_network=trained, **(settings | changes))
+
+
+def test_gates_follow_the_step_alone_and_close_more_often_with_the_epoch(make_stock_network):
+    regularization = make_regularization(make_stock_network())
+    for epoch, rate in enumerate((0.0, 0.1, 0.2, 0.3, 0.4)):
+        gates = regularization.gates(4000, 2 * epoch + 1).numpy()
+        assert gates.shape == (4000, 3)
+        np.testing.assert_allclose(
+            np.unique(gates), np.unique([0.0] * (rate > 0) + [1 / (1 - rate)]), rtol=1e-6
+        )
+        assert (gates == 0).mean() == pytest.approx(rate, abs=0.02)
+        assert (regularization.gates(4000, 2 * epoch + 1).numpy() == gates).all()
+    last, other_step = (regularization.gates(4000, step).numpy() for step in (9, 8))
+    assert (last != other_step).any()
+    assert abs(np.corrcoef(last.T)[0, 1]) < 0.1
+
+
+def test_the_auxiliary_loss_is_added_with_its_weight_and_trains_its_own_weights(
+    make_stock_network, make_batch
+):
+    images, labels = make_batch(0)
+    network = make_stock_network()
+    stage = make_fine_tuning(network, regularization=make_regularization(network))
+    logits, auxiliary = stage.trained([images, tf.ones((8, 3))], training=True)
+    loss, returned = stage.loss_and_logits(images, labels)  # step 0: no gate is closed yet
+    expected = [
+        float(tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, x, from_logits=True)))
+        for x in (logits, auxiliary)
+    ]
+    assert float(loss) == pytest.approx(expected[0] + 0.25 * expected[1], rel=1e-5)
+    assert np.asarray(returned) == pytest.approx(np.asarray(logits), rel=1e-5, abs=1e-6)
+    head = stage.trained.get_layer("auxiliary").kernel
+    before = head.numpy()
+    stage.train_step((images, labels))
+    assert (head.numpy() != before).any()
+    assert {id(v) for v in stage.trainable_variables} == {id(v) for v in stage.trained.trainable_variables}
+
+
+def test_masked_weights_stay_0_with_regularization(make_stock_network, make_batch):
+    network = make_stock_network()
+    stage = make_fine_tuning(network, regularization=make_regularization(network))
+    kernels = [network.get_layer(name).kernel for name in ("convolution", "depthwise")]
+    masked = [kernel.numpy() == 0 for kernel in kernels]
+    for seed in range(3):
+        stage.train_step(make_batch(seed))
+    for kernel, zeros in zip(kernels, masked, strict=True):
+        assert ((kernel.numpy() == 0) == zeros).all()

@@ -1,0 +1,65 @@
+"""Repeats the paper's ablations (Tables 3, 5 and 6) on any dataset: `python -m hmnas_tf.ablate --flagfile=...`.
+
+Every cell of the table is a run folder of its own; running it again on the same `--workdir` continues.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from hmnas_tf import command_line
+from hmnas_tf.ablation import VARIANTS, ablate
+from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.config import Config
+from hmnas_tf.data import ImageDataset
+
+
+def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
+    """Makes the flags of this command, those of `search` apart."""
+    into = {"flag_values": flag_values}
+    names = ", ".join(VARIANTS)
+    flags.DEFINE_list(
+        "variants", list(VARIANTS), f"Comma list of the rows to measure. Known: {names}.", **into
+    )
+    flags.DEFINE_integer(
+        "seeds",
+        3,
+        "Repetitions of every row, with the seeds --seed, --seed + 1, and so on.",
+        lower_bound=1,
+        **into,
+    )
+    flags.DEFINE_integer(
+        "scratch_epochs",
+        0,
+        "Epochs of networks that start from random weights; 0 is as many as mask search and fine-tuning have.",
+        lower_bound=0,
+        **into,
+    )
+    flags.DEFINE_float(
+        "scratch_learning_rate",
+        0.025,
+        "Initial SGD rate of networks that start from random weights (DARTS).",
+        lower_bound=0.0,
+        **into,
+    )
+
+
+def run(dataset: ImageDataset, config: Config) -> None:
+    """Runs the command."""
+    ablate(
+        dataset,
+        config,
+        FLAGS.workdir,
+        variants=FLAGS.variants,
+        seeds=FLAGS.seeds,
+        scratch_epochs=FLAGS.scratch_epochs,
+        scratch_learning_rate=FLAGS.scratch_learning_rate,
+        say=say,
+    )
+
+
+if __name__ == "__main__":
+    command_line.define_flags()
+    flags.adopt_module_key_flags(command_line)
+    define_flags()
+    command_line.start("ablate", run)

@@ -1,0 +1,201 @@
+"""The paper's ablations: what edge encoding, learned masks and inherited weights are worth (Tables 3, 5 and 6)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from hmnas_tf import atomic
+from hmnas_tf.ablation_table import STAGE_ROWS, csv_text, draw, markdown
+from hmnas_tf.algorithm import search
+from hmnas_tf.config import Config
+from hmnas_tf.data import ImageDataset
+from hmnas_tf.preflight import check
+from hmnas_tf.run import TITLES
+from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.stages import telemetry
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A row of the ablation.
+
+    Attributes:
+        title: in words.
+        changes: settings that make it what it is.
+        at_evaluation_scale: whether it has DARTS' evaluation size, as the paper's hand-ruled and random networks have.
+    """
+
+    title: str
+    changes: Mapping[str, Any]
+    at_evaluation_scale: bool = False
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether its network starts from random weights."""
+        return self.changes["initial_weights"] == "random"
+
+
+def _variant(title: str, at_evaluation_scale: bool = False, **changes: Any) -> Variant:
+    return Variant(title, MappingProxyType(changes), at_evaluation_scale)
+
+
+VARIANTS = {  # in the order in which one can use what another has trained
+    "multi_level_masks": _variant(
+        "alpha and beta, learned masks (HM-NAS)", derivation="masks", initial_weights="inherited"
+    ),
+    "multi_level_top2": _variant(
+        "alpha and beta, hand rule", True, derivation="top2", initial_weights="random"
+    ),
+    "single_level_top2": _variant(
+        "alpha only, hand rule (DARTS)",
+        True,
+        edge_softmax="none",
+        derivation="top2",
+        initial_weights="random",
+    ),
+    "random": _variant("random architecture", True, derivation="random", initial_weights="random"),
+    "masks_random_weights": _variant(
+        "HM-NAS architecture, random weights", derivation="masks", initial_weights="random"
+    ),
+}
+
+
+def ablate(
+    dataset: ImageDataset,
+    config: Config,
+    workdir: str | Path,
+    *,
+    variants: Sequence[str],
+    seeds: int,
+    scratch_epochs: int = 0,
+    scratch_learning_rate: float = 0.025,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Measures every variant with every seed and writes `ablation.md`, `ablation.csv` and `ablation.svg`.
+
+    Each cell is a run of `search` in the folder `VARIANT/seedN`. Cells that need the same supernet, or the same masks,
+    share them: the first of them trains it. Called again it goes on where it stopped; the tables are written after
+    every cell.
+
+    Args:
+        dataset: images and labels.
+        config: what all variants have in common. Evaluation size is taken by hand-ruled and random networks only.
+        workdir: folder of all runs.
+        variants: names in `VARIANTS`.
+        seeds: repetitions, from `config.seed` on.
+        scratch_epochs: of networks from random weights; 0 is as many as mask search and fine-tuning have together, so
+            that every network is given the same number of epochs after its supernet.
+        scratch_learning_rate: their initial rate.
+        say: shows a line of progress.
+
+    Returns:
+        One record a cell, as in `ablation.csv`.
+
+    Raises:
+        ValueError: if a variant is unknown or given twice, or a run's settings do not fit.
+    """
+    _check_variants(variants)
+    scratch = {
+        "finetune_epochs": scratch_epochs or config.mask_epochs + config.finetune_epochs,
+        "finetune_learning_rate": scratch_learning_rate,
+    }
+    order = [name for name in VARIANTS if name in variants]
+    cells = [(config.seed + number, name) for number in range(seeds) for name in order]
+    configs = {(seed, name): _config(config, VARIANTS[name], seed, scratch) for seed, name in cells}
+    for setting in configs.values():  # before the first of them costs anything
+        check(setting, dataset)
+    donors: dict[tuple, RunFolder] = {}
+    records: list[dict[str, Any]] = []
+    for number, (seed, name) in enumerate(cells, 1):
+        setting, path = configs[seed, name], Path(workdir) / name / f"seed{seed}"
+        say(f"ablation {number} of {len(cells)}: {VARIANTS[name].title}, seed {seed}")
+        results = _run(dataset, setting, path, donors, say)
+        records += _records(name, seed, results)
+        _write(Path(workdir), records)
+    say(markdown(records, _titles()))
+    say(
+        f"written: {Path(workdir) / 'ablation.md'}, .csv, {draw(Path(workdir) / 'ablation.svg', records, _titles())}"
+    )
+    return records
+
+
+def _check_variants(variants: Sequence[str]) -> None:
+    unknown = [name for name in variants if name not in VARIANTS]
+    if unknown or not variants or len(set(variants)) != len(variants):
+        raise ValueError(
+            f"variants={','.join(variants)!r}: expected different ones of {', '.join(VARIANTS)}, at least one."
+        )
+
+
+def _config(config: Config, variant: Variant, seed: int, scratch: Mapping[str, Any]) -> Config:
+    """Returns the settings of one cell."""
+    changes = dict(variant.changes) | {"seed": seed}
+    if variant.from_scratch:
+        changes |= scratch
+    if not variant.at_evaluation_scale:
+        changes |= {"evaluation_cells": 0, "evaluation_channels": 0}
+    return dataclasses.replace(config, **changes)
+
+
+def _run(
+    dataset: ImageDataset,
+    config: Config,
+    path: Path,
+    donors: dict[tuple, RunFolder],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Runs a cell, with the stages that another cell has trained already, and offers its own to later ones."""
+    folder = RunFolder(path, config)
+    stages = {
+        "supernet": (config.seed, config.edge_softmax),
+        "searched": (config.seed, config.edge_softmax, "masks"),
+    }
+    offers = ["supernet"] * config.searches + ["searched"] * (config.derivation == "masks")
+    if not folder.finished():
+        for stage in offers:
+            if stage not in folder.results["stages"] and stages[stage] in donors:
+                _adopt(folder, donors[stages[stage]], stage)
+        search(dataset, config, path, say=say)
+        folder = RunFolder(path, config)
+    for stage in offers:
+        donors.setdefault(stages[stage], folder)
+    return folder.results
+
+
+def _adopt(folder: RunFolder, donor: RunFolder, stage: str) -> None:
+    """Copies a finished stage of another run: its variables, its rows of metrics, its results; these last."""
+    atomic.write_bytes(folder.state(stage), donor.state(stage).read_bytes())
+    for row in telemetry.read_rows(donor.metrics):
+        if row["stage"] == TITLES[stage]:
+            telemetry.write_row(folder.metrics, row)
+    folder.update(stages=folder.results["stages"] | {stage: donor.results["stages"][stage]})
+
+
+def _records(name: str, seed: int, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the cell's record and, of the whole method, one for each stage before (Table 3)."""
+    stages = results["stages"]
+    whole = {
+        "epochs": sum(stage["epochs"] for stage in stages.values()),
+        "seconds": round(sum(stage["seconds"] for stage in stages.values()), 1),
+    }
+    keys = ("test_error", "params", "params_nonzero", "flops", "epochs", "seconds")
+    records = [{"variant": name, "seed": seed} | {key: (stages["finetuned"] | whole)[key] for key in keys}]
+    if name == "multi_level_masks":
+        records += [
+            {"variant": row, "seed": seed} | {key: stages[stage][key] for key in keys}
+            for stage, row in STAGE_ROWS.items()
+        ]
+    return records
+
+
+def _titles() -> dict[str, str]:
+    return {name: variant.title for name, variant in VARIANTS.items()}
+
+
+def _write(workdir: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    atomic.write_text(workdir / "ablation.csv", csv_text(records))
+    atomic.write_text(workdir / "ablation.md", markdown(records, _titles()))

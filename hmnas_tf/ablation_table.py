@@ -1,0 +1,111 @@
+"""The ablation's records as a table in Markdown, as CSV and as a plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hmnas_tf import atomic
+
+STAGE_ROWS = {
+    "supernet": "stage_supernet",
+    "searched": "stage_searched",
+}  # rows of Table 3 by their key in results
+STAGE_TITLES = {
+    "stage_supernet": "stage: supernet",
+    "stage_searched": "stage: searched network, before fine-tuning",
+}
+PAPER = {  # CIFAR-10, from Tables 3, 5 and 6: test error in percent, millions of parameters
+    "multi_level_masks": "2.41 ± 0.05, 1.8 M",
+    "multi_level_top2": "2.7, 2.1 M",
+    "single_level_top2": "3.1, 2.5 M",
+    "random": "3.41 ± 0.15",
+    "masks_random_weights": "2.95 ± 0.08, 1.8 M",
+    "stage_supernet": "4.2, 3 M",
+    "stage_searched": "5.14, 1.8 M",
+}
+COLUMNS = ("variant", "seed", "test_error", "params", "params_nonzero", "flops", "epochs", "seconds")
+
+
+def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Returns one line a record, `COLUMNS` as the header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def markdown(records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+    """Returns one row a variant: mean and standard deviation over its seeds.
+
+    Args:
+        records: as in the CSV file.
+        titles: of the variants, in the order of the table.
+    """
+    heads = (
+        "variant",
+        "seeds",
+        "test error %",
+        "parameters",
+        "non-zero",
+        "multiply-adds",
+        "epochs",
+        "seconds",
+    )
+    heads += ("paper, CIFAR-10",)
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, title in (dict(titles) | STAGE_TITLES).items():
+        rows = [record for record in records if record["variant"] == name]
+        if rows:
+            cells = [
+                title,
+                str(len(rows)),
+                _mean(rows, "test_error", ".2f"),
+                *(_mean(rows, key, ",.0f") for key in ("params", "params_nonzero", "flops")),
+                *(_mean(rows, key, ",.0f", deviation=False) for key in ("epochs", "seconds")),
+                PAPER[name],
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], key: str, form: str, *, deviation: bool = True) -> str:
+    values = [row[key] for row in rows]
+    mean = f"{statistics.mean(values):{form}}"
+    if deviation and len(values) > 1:
+        return f"{mean} ± {statistics.stdev(values):{form}}"
+    return mean
+
+
+def draw(path: Path, records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
+    """Draws test error against parameters, one point a run; returns what was drawn, or why nothing was.
+
+    Args:
+        path: of the SVG file.
+        records: as in the CSV file.
+        titles: of the variants.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        return "no plot (pip install 'hmnas_tf[plot]')"
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for marker, (name, title) in zip("osD^vP*", (dict(titles) | STAGE_TITLES).items(), strict=True):
+        rows = [record for record in records if record["variant"] == name]
+        if rows:
+            points = [(row["params"] / 1e3, row["test_error"]) for row in rows]
+            axes.scatter(*zip(*points, strict=True), marker=marker, label=title, alpha=0.8)
+    axes.set_xlabel("parameters of the final network, thousands")
+    axes.set_ylabel("test error, %")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    with rc_context({"svg.hashsalt": "ablation"}), atomic.replacing(path) as temporary:  # the same file again
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    return path.name

@@ -1,0 +1,105 @@
+"""What the commands that run a search share: a flag for every setting, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import tensorflow as tf
+from absl import app, flags, logging
+
+from hmnas_tf.config import Config
+from hmnas_tf.data import ImageDataset, load_dataset
+from hmnas_tf.preflight import CHOICES, LISTS, check_names
+
+FLAGS = flags.FLAGS
+DATA_FLAGS = ("data_dir", "idx_dir", "download", "image_size", "train_examples", "test_examples", "seed")
+EXPECTED = (
+    ValueError,
+    ImportError,
+    OSError,
+    RuntimeError,
+)  # what is the user's to mend: one line, no traceback
+
+
+def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
+    """Makes a flag of every setting of `Config`."""
+    into = {"flag_values": flag_values}
+    flags.DEFINE_string(
+        "workdir", None, "Run folder; made when missing, continued when it holds this run.", **into
+    )
+    for field in dataclasses.fields(Config):
+        name, default, text = field.name, field.default, field.metadata["help"]
+        low, high = field.metadata["low"], field.metadata["high"]
+        if name in CHOICES:
+            flags.DEFINE_enum(name, default, sorted(CHOICES[name]), text, **into)
+        elif name in LISTS:
+            flags.DEFINE_list(name, list(default), f"{text} Known: {', '.join(sorted(LISTS[name]))}.", **into)
+        elif isinstance(default, bool):
+            flags.DEFINE_bool(name, default, text, **into)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, text, lower_bound=low, upper_bound=high, **into)
+        elif isinstance(default, float):
+            flags.DEFINE_float(name, default, text, lower_bound=low, upper_bound=high, **into)
+        else:
+            flags.DEFINE_string(name, default, text, **into)
+
+
+def config_of_flags(flag_values: flags.FlagValues = FLAGS) -> Config:
+    """Returns the settings that the flags give."""
+    values = {field.name: flag_values[field.name].value for field in dataclasses.fields(Config)}
+    return Config(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
+
+
+def start(command: str, work: Callable[[ImageDataset, Config], None]) -> None:
+    """Parses the command line, loads the data and does the work of a command.
+
+    Anything that is the user's to mend is one line on standard error and exit code 2.
+
+    Args:
+        command: its name.
+        work: does it, given the images and the settings.
+    """
+
+    def main(argv: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # the progress is ours to show, not the libraries'
+        if len(argv) > 1:
+            fail(command, f"{' '.join(argv[1:])!r} is no flag: every setting is given as --name=value.")
+        if not FLAGS.workdir:
+            fail(command, "--workdir is missing: name the folder that the run is to be kept in.")
+        if not tf.config.list_physical_devices("GPU"):
+            # On a CPU TensorFlow's graph optimizer costs more time at each stage's start than it saves later.
+            tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        try:
+            config = config_of_flags()
+            check_names(config)
+            dataset = load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS})
+            work(dataset, config)
+        except EXPECTED as error:
+            fail(command, error)
+
+    app.run(main, flags_parser=functools.partial(parse, command))
+
+
+def parse(command: str, argv: list[str]) -> list[str]:
+    """Parses the command line and returns the words that are no flags; a bad flag is one line and exit code 2."""
+    try:
+        return FLAGS(argv)
+    except flags.Error as error:
+        fail(command, error)
+
+
+def say(line: str) -> None:
+    """Shows a line of progress at once."""
+    print(line, flush=True)
+
+
+def fail(command: str, message: object) -> NoReturn:
+    """Ends a command with one line on standard error."""
+    print(f"hmnas_tf.{command}: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,69 @@
+"""The architecture that a run trains, and the network that fine-tuning starts from."""
+
+from __future__ import annotations
+
+import keras
+
+from hmnas_tf import atomic
+from hmnas_tf.derivation.derive import derive
+from hmnas_tf.derivation.evaluation_network import evaluation_network, with_classifier
+from hmnas_tf.derivation.rules import genotype_of, random_genotype
+from hmnas_tf.derivation.training_network import training_network
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.preflight import given_genotype, topology_of
+from hmnas_tf.run import Run
+from hmnas_tf.space.genotype import Genotype
+from hmnas_tf.space.topology import sharing_groups
+from hmnas_tf.stages.fine_tuning import Regularization
+
+
+def searched_genotype(run: Run, supernet: Supernet) -> Genotype:
+    """Returns what the derivation rule leaves of a supernet."""
+    return genotype_of(supernet, run.config.derivation, run.seed("derivation"))
+
+
+def architecture(run: Run, supernet: Supernet | None) -> Genotype:
+    """Returns the architecture to train, searched or given, at its final size, and writes it down."""
+    config = run.config
+    if supernet is not None:
+        genotype = searched_genotype(run, supernet)
+    elif config.genotype:
+        genotype = given_genotype(config)
+    else:
+        topology = topology_of(config)
+        groups = sharing_groups(topology.plans, config.cell_sharing)
+        genotype = random_genotype(topology, groups, run.seed("derivation"))
+    genotype = genotype.resized(cells=config.evaluation_cells, initial_channels=config.evaluation_channels)
+    atomic.write_json(run.folder.genotype, genotype.to_json())
+    return genotype
+
+
+def initial_network(run: Run, genotype: Genotype, supernet: Supernet | None) -> keras.Model:
+    """Returns the network that fine-tuning starts from: with the supernet's weights, or with fresh ones (Table 6)."""
+    data = run.dataset
+    keras.utils.set_random_seed(run.seed("initial weights"))
+    if run.config.initial_weights == "random":
+        return evaluation_network(genotype, data.num_classes, data.image_shape)
+    network = derive(supernet, genotype, data.image_shape)
+    return network if supernet.num_classes == data.num_classes else with_classifier(network, data.num_classes)
+
+
+def regularization(
+    run: Run, genotype: Genotype, network: keras.Model, steps_per_epoch: int
+) -> Regularization | None:
+    """Returns drop path and auxiliary head as the settings ask for them, None if for neither."""
+    config = run.config
+    if not config.drop_path and not config.auxiliary_weight:
+        return None
+    with run.building():
+        trained = training_network(
+            network, genotype, drop_path=config.drop_path > 0, auxiliary=config.auxiliary_weight > 0
+        )
+    return Regularization(
+        training_network=trained,
+        drop_path=config.drop_path,
+        auxiliary_weight=config.auxiliary_weight,
+        steps_per_epoch=steps_per_epoch,
+        epochs=config.finetune_epochs,
+        seed=run.seed("drop path"),
+    )

@@ -1,0 +1,133 @@
+"""DARTS' form of an architecture, which most tools of the field read and write, to and from a genotype."""
+
+from __future__ import annotations
+
+import ast
+from typing import NamedTuple
+
+from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
+from hmnas_tf.space.topology import INPUTS, Topology
+
+EDGES = 2  # inputs of every node
+NAMES = {"identity": "skip_connect"}  # ours: DARTS'; the others are called alike
+FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+
+
+class DartsForm(NamedTuple):
+    """A normal and a reduction cell: two (operation, source) a node, node by node, and the nodes that are put out."""
+
+    normal: tuple[tuple[str, int], ...]
+    normal_concat: tuple[int, ...]
+    reduce: tuple[tuple[str, int], ...]
+    reduce_concat: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Returns the text that DARTS' programs print and read."""
+        fields = (f"{name}={list(value)}" for name, value in zip(FIELDS, self, strict=True))
+        return f"Genotype({', '.join(fields)})"
+
+    @staticmethod
+    def parse(text: str) -> DartsForm:
+        """Reads the text that DARTS' programs print; nothing in it is executed.
+
+        Raises:
+            ValueError: if it is anything else.
+        """
+        expected = "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, ...], reduce=..., reduce_concat=...)"
+        try:
+            call = ast.parse(text.strip(), mode="eval").body
+            values = {word.arg: _literal(word.value) for word in call.keywords}
+            if set(values) != set(FIELDS) or call.args:
+                raise ValueError(f"it has the fields {sorted(map(str, values))}")
+            cells = [tuple((str(name), int(source)) for name, source in values[key]) for key in FIELDS[::2]]
+            concats = [tuple(int(node) for node in values[key]) for key in FIELDS[1::2]]
+        except (SyntaxError, AttributeError, TypeError, ValueError, RecursionError, MemoryError) as error:
+            raise ValueError(
+                f"this is no architecture in DARTS' form ({error}): expected {expected}."
+            ) from error
+        return DartsForm(cells[0], concats[0], cells[1], concats[1])
+
+
+def _literal(node: ast.expr) -> list | tuple:
+    """Returns a list or tuple of literals, or the numbers of `range(first, stop)`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
+        numbers = range(*(ast.literal_eval(argument) for argument in node.args))
+        if len(numbers) > 1000:
+            raise ValueError("its range is too long")
+        return list(numbers)
+    return ast.literal_eval(node)
+
+
+def from_darts(form: DartsForm, topology: Topology) -> Genotype:
+    """Returns the genotype of an architecture in DARTS' form, everything of weight 1.
+
+    Args:
+        form: two inputs a node, as many nodes as the topology has.
+        topology: of the network.
+
+    Raises:
+        ValueError: if it has other nodes or operations, a node reads a source twice, or not all nodes are put out.
+    """
+    genes = {False: (form.normal, form.normal_concat), True: (form.reduce, form.reduce_concat)}
+    cells = {reduction: _cell(*gene, topology.nodes) for reduction, gene in genes.items()}
+    return Genotype(topology, tuple(cells[plan.reduction] for plan in topology.plans))
+
+
+def _cell(gene: tuple[tuple[str, int], ...], concat: tuple[int, ...], nodes: int) -> CellGene:
+    expected = tuple(range(INPUTS, INPUTS + nodes))
+    if len(gene) != EDGES * nodes or tuple(sorted(concat)) != expected:
+        raise ValueError(
+            f"DARTS' form has {len(gene)} edges and puts out nodes {list(concat)}: expected {EDGES * nodes} edges and "
+            f"nodes {list(expected)}, since every living node of a cell is put out."
+        )
+    ours = {theirs: name for name, theirs in NAMES.items()}
+    edges = [EdgeGene(source, 1.0, (OperationGene(ours.get(name, name), 1.0),)) for name, source in gene]
+    return CellGene(tuple(tuple(sorted(edges[EDGES * n : EDGES * n + EDGES])) for n in range(nodes)))
+
+
+def to_darts(genotype: Genotype, *, drop_importances: bool = False) -> DartsForm:
+    """Returns DARTS' form of a genotype whose cells allow it; densities of weights have no place in it.
+
+    Args:
+        genotype: two edges a node, one operation an edge, the same in all cells of a type.
+        drop_importances: whether importances that differ from 1, which it cannot express either, may be lost.
+
+    Raises:
+        ValueError: saying what stands in the way.
+    """
+    if genotype.weighted and not drop_importances:
+        raise ValueError(
+            "DARTS' form knows no importances, and this genotype has some that are not 1: drop them?"
+        )
+    found: dict[bool, tuple[tuple[str, int], ...]] = {}
+    for plan, cell in zip(genotype.topology.plans, genotype.cells, strict=True):
+        form = _form(cell, plan.index)
+        if found.setdefault(plan.reduction, form) != form:
+            kind = "reduction" if plan.reduction else "normal"
+            raise ValueError(
+                f"DARTS' form has one {kind} cell, but cell {plan.index} differs from the first of them."
+            )
+    missing = {False, True} - found.keys()
+    if missing:
+        kind = "reduction" if True in missing else "normal"
+        raise ValueError(f"DARTS' form needs a {kind} cell, and this genotype has none.")
+    concat = tuple(range(INPUTS, INPUTS + genotype.topology.nodes))
+    return DartsForm(found[False], concat, found[True], concat)
+
+
+def _form(cell: CellGene, index: int) -> tuple[tuple[str, int], ...]:
+    form = []
+    for n, edges in enumerate(cell.nodes):
+        if len(edges) != EDGES:
+            raise ValueError(
+                f"DARTS' form has {EDGES} edges into a node, but node {INPUTS + n} of cell {index} has {len(edges)}."
+            )
+        for edge in edges:
+            if len(edge.operations) != 1:
+                raise ValueError(
+                    f"DARTS' form has one operation on an edge, but edge {edge.source}->{INPUTS + n} of cell {index} "
+                    f"has {len(edge.operations)}."
+                )
+            name = edge.operations[0].name
+            form.append((NAMES.get(name, name), edge.source))
+    return tuple(form)
