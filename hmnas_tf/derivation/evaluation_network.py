@@ -81,4 +81,4 @@ class Fresh:
 def with_classifier(network: keras.Model, num_classes: int) -> keras.Model:
     """Returns a network for other classes: everything but a fresh classifier is shared with the given one (§4.3)."""
     logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(network.get_layer("pool").output)
-    return keras.Model(network.inputs, logits, name=network.name)
+    return keras.Model(network.input, logits, name=network.name)

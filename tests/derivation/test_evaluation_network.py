@@ -85,7 +85,7 @@ def test_a_classifier_for_other_classes_shares_everything_else(make_supernet, im
     assert other.output_shape == (None, 7)
     assert [v.path for v in other.variables[:-2]] == [v.path for v in network.variables[:-2]]
     assert all(a is b for a, b in zip(other.variables[:-2], network.variables[:-2], strict=True))
-    features = keras.Model(network.inputs, network.get_layer("pool").output)
+    features = keras.Model(network.input, network.get_layer("pool").output)
     kernel, bias = other.get_layer("logits").get_weights()
     np.testing.assert_allclose(
         other(images(8)), np.asarray(features(images(8))) @ kernel + bias, rtol=1e-4, atol=1e-6
