@@ -32,6 +32,7 @@ TINY = dict(
     operation_price=0.01,
     finetune_epochs=2,
     finetune_batch_size=16,
+    drop_path=0.1,
     checkpoint_steps=3,
     formats=("keras",),
 )

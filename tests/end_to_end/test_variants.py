@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from hmnas_tf.run_folder import flag_lines
+from hmnas_tf.space.darts_form import to_darts
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -42,6 +43,48 @@ def test_mixed_precision_trains_and_exports_float32(run, make_config, patterns, 
     assert stages["finetuned"]["test_error"] < 40.0
     exported = finished.result.results["artifacts"]["keras"]
     assert exported["test_error"] == pytest.approx(stages["finetuned"]["test_error"], abs=5.0)
+
+
+def test_a_published_architecture_is_trained_without_a_search(run, make_config, tmp_path):
+    settings = dict(genotype="DARTS_V2", initial_weights="random", cells=3, nodes=4, finetune_epochs=4)
+    finished = run(make_config(**settings), tmp_path / "run")
+    stages = finished.result.results["stages"]
+    assert set(stages) == {"finetuned"}
+    assert stages["finetuned"]["test_error"] < 50.0
+    assert to_darts(finished.result.genotype).normal[:2] == (("sep_conv_3x3", 0), ("sep_conv_3x3", 1))
+    assert finished.result.model.get_layer("cell0_edge0_2_sep_conv_3x3_1_bn") is not None
+    table = "\n".join(finished.lines)
+    assert "After fine-tuning" in table
+    assert "Supernet" not in table
+    again = run(make_config(**settings), tmp_path / "run")
+    assert any("nothing was changed" in line for line in again.lines)
+
+
+def test_a_searched_architecture_is_trained_from_its_file(short, run, make_config, tmp_path):
+    path = short.workdir / "genotype.json"
+    finished = run(make_config(genotype=str(path), initial_weights="random"), tmp_path / "run")
+    assert finished.result.genotype.cells == short.result.genotype.cells
+    sizes = [result.results["derived"]["params_dense"] for result in (finished.result, short.result)]
+    assert sizes[0] == sizes[1]
+
+
+def test_a_search_on_some_classes_is_fine_tuned_on_all(run, make_config, patterns, tmp_path):
+    finished = run(make_config(search_classes=2, seed=1, finetune_epochs=4), tmp_path / "run")
+    results = finished.result.results
+    assert len(results["search_classes"]) == 2
+    assert set(results["search_classes"]) < set(patterns.class_names)
+    assert finished.result.model.output_shape == (None, 4)
+    assert results["stages"]["finetuned"]["test_error"] < 50.0
+    more = results["stages"]["finetuned"]["params"] - results["stages"]["searched"]["params"]
+    features = finished.result.model.get_layer("logits").kernel.shape[0]
+    assert more == 2 * (features + 1)  # two more classes
+
+
+def test_single_level_encoding_searches(run, make_config, tmp_path):
+    finished = run(make_config(edge_softmax="none"), tmp_path / "run")
+    betas = [edge.beta for cell in finished.result.genotype.cells for _, edge in cell.edges()]
+    assert set(betas) == {1.0}
+    assert finished.result.results["stages"]["finetuned"]["test_error"] < 40.0
 
 
 def command(*arguments: str, where: Path) -> subprocess.CompletedProcess:

@@ -9,11 +9,13 @@ import pytest
 from absl import flags
 
 from hmnas_tf import ablate, command_line, preflight
+from hmnas_tf.ablation import VARIANTS
 from hmnas_tf.config import Config
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "flags").glob("*.flags"))
 ABLATION_FLAGS = ("variants", "seeds", "scratch_epochs", "scratch_learning_rate")
+ABLATIONS = ("ablation_fashion_mnist",)  # files of all rows at once
 PAPER = ("cifar10", "cifar10_second_order", "imagenet")
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -69,7 +71,8 @@ def test_every_line_is_one_flag_given_once_without_a_trailing_comment(path):
 @each_file
 def test_the_head_says_what_to_type_what_it_follows_costs_and_gives(path):
     head, _ = head_and_lines(path)
-    assert f"python -m hmnas_tf.search --flagfile=flags/{path.name}" in head
+    command = "ablate" if path.stem in ABLATIONS else "search"
+    assert f"python -m hmnas_tf.{command} --flagfile=flags/{path.name}" in head
     for word in ("Follows:", "Costs:", "Expect:"):
         assert len(re.findall(rf"^# {word} +\S", head, re.MULTILINE)) == 1, word
 
@@ -99,6 +102,17 @@ def test_second_order_differs_in_the_gradient_only(parse):
     different = {name for name in first if first[name] != second[name]}
     assert different == {"architecture_gradient"}
     assert second["architecture_gradient"] == "second_order"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_row_of_the_ablations_has_a_file_that_is_its_variant(parse, variant):
+    config = parse(f"--flagfile={ROOT / 'flags' / f'ablation_{variant}.flags'}").to_dict()
+    whole = parse(f"--flagfile={ROOT / 'flags' / 'cifar10_second_order.flags'}").to_dict()
+    of_darts = {"evaluation_cells": 20, "evaluation_channels": 36, "drop_path": 0.2, "auxiliary_weight": 0.4}
+    expected = whole | dict(VARIANTS[variant].changes)
+    expected |= of_darts if VARIANTS[variant].at_evaluation_scale else {}
+    expected |= {"finetune_epochs": 600} if VARIANTS[variant].from_scratch else {}
+    assert config == expected
 
 
 def test_imagenet_is_the_papers(parse):
@@ -157,6 +171,9 @@ def test_a_bad_flag_is_one_line_that_names_it(parse, capsys, arguments, named):
         (["--operations=identity,conv_7x7"], ["conv_7x7", "sep_conv_3x3"]),
         (["--formats=h5"], ["formats=", "h5", "saved_model"]),
         (["--augmentation=auto,flip"], ["auto,flip", "alone"]),
+        (["--genotype=DARTS_V2"], ["genotype='DARTS_V2'", "initial_weights='random'"]),
+        (["--evaluation_cells=20"], ["evaluation_cells=20", "initial_weights='random'"]),
+        (["--evaluation_channels=3"], ["evaluation_channels=3", "even"]),
     ],
 )
 def test_a_bad_setting_names_the_flag_the_value_and_the_remedy(parse, arguments, words):
