@@ -40,10 +40,13 @@ def second_order(stage: Stage, training: tuple, validation: tuple) -> tuple[Any,
     def loss(batch: tuple, at: list[Any]) -> Any:
         return cross_entropy(batch[1], _logits_at(stage, batch[0], at, architecture))
 
+    velocities = [velocity.value for velocity in optimizer.momentums] or [0.0] * len(
+        weights
+    )  # none without momentum
     _, slope = differentiate(lambda: loss(training, weights), weights)
     unrolled = [
-        w + optimizer.momentum * velocity.value - rate * (g + stage.weight_decay * w)
-        for w, velocity, g in zip(weights, optimizer.momentums, slope, strict=True)
+        w + optimizer.momentum * velocity - rate * (g + stage.weight_decay * w)
+        for w, velocity, g in zip(weights, velocities, slope, strict=True)
     ]
     result, found = differentiate(lambda: loss(validation, unrolled), [*architecture, *unrolled])
     direct, towards = found[: len(architecture)], found[len(architecture) :]

@@ -179,12 +179,7 @@ def found_on(quadratic, order=second_order, **settings) -> tuple[float, np.ndarr
     "momentum",
     [
         0.9,
-        pytest.param(
-            0.0,
-            marks=pytest.mark.xfail(
-                raises=ValueError, strict=True, reason="second_order asks for velocities, and there are none"
-            ),
-        ),
+        0.0,
     ],
 )
 @pytest.mark.parametrize("decay", [0.0, 0.2])
