@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from hmnas_tf.config import MASK_INITIAL, Config
+from hmnas_tf.config import Config
 from hmnas_tf.construction import architecture, initial_network, regularization, searched_genotype
 from hmnas_tf.data import ImageDataset, split_indices
 from hmnas_tf.derivation.derive import derive
@@ -22,13 +21,13 @@ from hmnas_tf.results_table import derivation_lines
 from hmnas_tf.run import Run, precision, versions
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.space.genotype import Genotype
-from hmnas_tf.stages import learning_rates
+from hmnas_tf.stages import alarms, learning_rates
+from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fine_tuning import FineTuning
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.strategy import make_strategy
 from hmnas_tf.stages.supernet_training import SupernetTraining
-from hmnas_tf.stages.telemetry import Survivors
 from hmnas_tf.stages.update_schedules import decisions
 from hmnas_tf.variables_file import load_variables, save_variables
 
@@ -143,6 +142,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
         epochs=config.supernet_epochs,
         steps_per_epoch=steps,
         meter=meter,
+        observers=[Importances(supernet, warmup_epochs=config.warmup_epochs, warn=run.warn)],
     )
     meter.estimate_statistics()
     save_variables(state, supernet.variables)
@@ -167,20 +167,12 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
         return
     steps = len(run.dataset.x_train) // config.batch_size
     total = steps * config.mask_epochs
-    rate = functools.partial(
-        learning_rates.MASK_RATES[config.mask_rates],
-        distance=MASK_INITIAL - config.threshold,
-        steps=total,
-        drop_at=config.mask_drop_at,
-        drop_factor=config.mask_drop_factor,
-    )
+    rates = learning_rates.mask_schedules(config, total)
     with run.strategy.scope():
         stage = MaskSearch(
             supernet,
-            weight_mask_optimizer=Adam(rate(config.weight_mask_rate, config.weight_mask_crossing)),
-            architecture_mask_optimizer=Adam(
-                rate(config.architecture_mask_rate, config.architecture_mask_crossing)
-            ),
+            weight_mask_optimizer=Adam(rates["weight"]),
+            architecture_mask_optimizer=Adam(rates["architecture"]),
             operation_price=config.operation_price,
         )
     run.say(
@@ -188,6 +180,7 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
         f"{counting.parameters(supernet.weight_masks):,} weight masks, "
         f"{counting.parameters(supernet.architecture_masks)} operation and edge masks"
     )
+    run.warn(alarms.too_short_to_prune(config, total))
     batches = run.batches("mask search", config.batch_size)
     run.fit(
         "searched",
@@ -198,6 +191,7 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
         meter=meter,
         observers=[Survivors(supernet)],
     )
+    run.warn(alarms.nothing_pruned(supernet, config))
     meter.estimate_statistics()
     save_variables(state, supernet.variables)
 

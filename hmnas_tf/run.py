@@ -6,7 +6,7 @@ import dataclasses
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -143,7 +143,9 @@ class Run:
     ) -> None:
         """Trains a stage with this run's telemetry and checkpoints; `key` is the stage's in `results.json`."""
         title, terminal = TITLES[key], sys.stdout.isatty()
+        # The progress bar stands first, so that it shows what the stage measures and not what others add to the logs.
         callbacks = [
+            *([keras.callbacks.ProgbarLogger()] if terminal else []),
             telemetry.TestError(meter.test_error, self.config.evaluate_every),
             *observers,
             telemetry.EpochTelemetry(title, epochs, steps_per_epoch, self.folder.metrics, self.say),
@@ -159,6 +161,11 @@ class Run:
             callbacks=callbacks,
             verbose=1 if terminal else 0,
         )
+
+    def warn(self, lines: Iterable[str]) -> None:
+        """Shows warnings to the user, one line each."""
+        for line in lines:
+            self.say(f"Warning: {line}")
 
     def done(self, key: str) -> bool:
         """Returns whether a stage is finished."""

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
+from hmnas_tf.layers.masked_kernel import MaskedKernel
+from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.networks.supernet import Supernet
 
 
 def parameters(variables: Iterable[keras.Variable]) -> int:
     """Returns the number of scalars in `variables`."""
     return sum(math.prod(variable.shape) for variable in variables)
+
+
+def parameterless(operations: Sequence[str]) -> tuple[bool, ...]:
+    """Returns for each candidate operation whether it has no convolution, and so no weights, at stride 1.
+
+    At stride 2 an identity has weights, a factorized reduce; it is the same choice all the same. The layers are made,
+    not built, so that no variable is drawn.
+
+    Args:
+        operations: names in `OPERATIONS`.
+    """
+    made = (OPERATIONS[name](2, name=name) for name in operations)
+    return tuple(
+        not any(isinstance(layer, MaskedKernel) for layer in operation._flatten_layers())
+        for operation in made
+    )
 
 
 def nonzero_parameters(variables: Iterable[keras.Variable]) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
+
+from hmnas_tf.config import MASK_INITIAL, Config
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
@@ -14,7 +17,9 @@ def cosine(rate: float, steps: int) -> Schedule:
 
 def dropped(rate: float, steps: int, at: float, factor: float) -> Schedule:
     """Is `rate`, then `rate / factor` from the fraction `at` of `steps` on."""
-    return keras.optimizers.schedules.PiecewiseConstantDecay([round(at * steps) - 1], [rate, rate / factor])
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [round(at * steps) - 1], [float(rate), rate / factor]
+    )
 
 
 FINETUNE_SCHEDULES = {
@@ -58,3 +63,24 @@ MASK_RATES = {  # schedule of a mask's Adam rate from (rate, crossing, distance=
     "absolute": _absolute,
     "relative": _relative,
 }
+
+
+def mask_schedules(config: Config, steps: int) -> dict[str, Schedule]:
+    """Returns the Adam rates of the masks of `architecture` (operations and edges) and `weight`, by the settings."""
+    stage = dict(
+        distance=MASK_INITIAL - config.threshold,
+        steps=steps,
+        drop_at=config.mask_drop_at,
+        drop_factor=config.mask_drop_factor,
+    )
+    rate = MASK_RATES[config.mask_rates]
+    return {
+        "architecture": rate(config.architecture_mask_rate, config.architecture_mask_crossing, **stage),
+        "weight": rate(config.weight_mask_rate, config.weight_mask_crossing, **stage),
+    }
+
+
+def way(schedule: Schedule, steps: int) -> float:
+    """Returns the sum of a mask's Adam rate over the first `steps` steps: about how far the mask can go in them."""
+    rates = schedule(np.arange(steps, dtype=np.int32))  # piecewise constant schedules take all steps at once
+    return float(keras.ops.convert_to_numpy(rates).astype(np.float64).sum())

@@ -1,4 +1,4 @@
-"""Callbacks that observe a stage: test error, what survives, one line and one row an epoch."""
+"""Callbacks that observe a stage: test error, one line and one row an epoch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import keras
 import numpy as np
 
 from hmnas_tf import atomic
-from hmnas_tf.networks.supernet import Supernet
 
-COLUMNS = (
+COLUMNS = (  # those of the architecture are explained in `architecture_telemetry`
     "stage",
     "epoch",
     "loss",
@@ -24,11 +23,22 @@ COLUMNS = (
     "learning_rate",
     "architecture_loss",
     "architecture_steps",
+    "operation_entropy",
+    "edge_entropy",
+    "parameterless_share",
+    "strongest",
     "operations",
     "edges",
     "weight_density",
+    "architecture_margin_min",
+    "architecture_margin_mean",
+    "weight_margin_min",
+    "weight_margin_mean",
     "seconds",
 )
+# Before the names of operations in the logs. These are numbers, one an operation, because Keras' own callbacks read the
+# same logs; the row has them in one column.
+STRONGEST = "strongest/"
 
 
 class TestError(keras.callbacks.Callback):
@@ -47,25 +57,6 @@ class TestError(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.every and (epoch + 1) % self.every == 0:
             logs["test_error"] = self.measure()
-
-
-class Survivors(keras.callbacks.Callback):
-    """Adds the numbers of surviving `operations` and `edges` and the `weight_density` to the logs.
-
-    Args:
-        supernet: whose masks are searched.
-    """
-
-    def __init__(self, supernet: Supernet):
-        super().__init__()
-        self.supernet = supernet
-
-    def on_epoch_end(self, epoch, logs=None):
-        gates = [keras.ops.convert_to_numpy(encoding.gates()) for encoding in self.supernet.encodings]
-        logs["operations"] = int(sum(g.sum() for g in gates))
-        logs["edges"] = int(sum(g.any(axis=1).sum() for g in gates))
-        masks = [convolution.binary_mask() for convolution in self.supernet.masked_convolutions]
-        logs["weight_density"] = float(sum(m.sum() for m in masks) / sum(m.size for m in masks))
 
 
 class EpochTelemetry(keras.callbacks.Callback):
@@ -98,8 +89,17 @@ class EpochTelemetry(keras.callbacks.Callback):
         row = {"stage": self.name, "epoch": epoch + 1, "learning_rate": rate, "seconds": seconds} | (
             logs or {}
         )
+        row["strongest"] = _strongest(row)
         write_row(self.path, row)
         self.say(_line(self.name, epoch + 1, self.epochs, row))
+
+
+def _strongest(logs: dict[str, Any]) -> str:
+    """Returns the counts of strongest operations, most frequent first: `identity:9 sep_conv_3x3:5`; "" if none."""
+    counts = [
+        (key.removeprefix(STRONGEST), count) for key, count in logs.items() if key.startswith(STRONGEST)
+    ]
+    return " ".join(f"{name}:{count}" for name, count in sorted(counts, key=lambda c: -c[1]) if count)
 
 
 def _line(name: str, epoch: int, epochs: int, row: dict[str, Any]) -> str:
@@ -110,6 +110,9 @@ def _line(name: str, epoch: int, epochs: int, row: dict[str, Any]) -> str:
     ]
     if "test_error" in row:
         parts.append(f"test error {row['test_error']:5.2f} %")
+    if "parameterless_share" in row:
+        parts.append(f"operation entropy {row['operation_entropy']:.3f}")
+        parts.append(f"{100 * row['parameterless_share']:.0f} % of edges parameterless")
     if "operations" in row:
         parts.append(
             f"{row['operations']} operations, {row['edges']} edges, {100 * row['weight_density']:.1f} % weights"

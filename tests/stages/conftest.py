@@ -19,11 +19,13 @@ CLASSES = 4
 
 @pytest.fixture(scope="session")
 def make_supernet() -> Callable[..., Supernet]:
-    """Returns a built supernet of one cell for images of 8 x 8 x 1, with the same values for the same seed."""
+    """Returns a built supernet of one cell or more for images of 8 x 8 x 1; the same values for the same seed."""
 
-    def make(seed: int = 0, operations: tuple[str, ...] = OPERATIONS, **kwargs) -> Supernet:
+    def make(
+        seed: int = 0, operations: tuple[str, ...] = OPERATIONS, cells: int = 1, nodes: int = 2, **kwargs
+    ) -> Supernet:
         keras.utils.set_random_seed(seed)
-        topology = Topology(initial_channels=4, cells=1, nodes=2, operations=operations, stem="cifar")
+        topology = Topology(initial_channels=4, cells=cells, nodes=nodes, operations=operations, stem="cifar")
         supernet = Supernet(topology, CLASSES, **kwargs)
         supernet.build((None, 8, 8, 1))
         return supernet

@@ -11,7 +11,6 @@ import pytest
 from hmnas_tf.stages.telemetry import (
     COLUMNS,
     EpochTelemetry,
-    Survivors,
     TestError,
     read_rows,
     write_row,
@@ -116,23 +115,3 @@ def test_test_error_is_measured_every_few_epochs(every, epochs):
         callback.on_epoch_end(epoch, logs)
         measured += [epoch] if logs == {"test_error": 7.5} else []
     assert measured == epochs
-
-
-def test_survivors_are_counted(make_supernet):
-    supernet = make_supernet()
-    encoding = supernet.encodings[0]
-    logs = {}
-    Survivors(supernet).on_epoch_end(0, logs)
-    assert logs == {"operations": 15, "edges": 5, "weight_density": 1.0}
-    mask = np.full((5, 3), 1e-2)
-    mask[0] = 0.0  # an edge without operations
-    mask[1, 0] = mask[3, 2] = 0.0
-    encoding.operation_mask.assign(mask)
-    encoding.edge_mask.assign([1e-2, 1e-2, 1e-2, 1e-2, 0.0])  # an edge that is masked itself
-    first = supernet.weight_masks[0]
-    first.assign(np.zeros(first.shape))
-    total = sum(int(np.prod(m.shape)) for m in supernet.weight_masks)
-    Survivors(supernet).on_epoch_end(0, logs)
-    assert logs["operations"] == 15 - 3 - 2 - 3
-    assert logs["edges"] == 3
-    assert logs["weight_density"] == pytest.approx(1 - int(np.prod(first.shape)) / total)
