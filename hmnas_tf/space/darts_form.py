@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 from hmnas_tf.space.topology import INPUTS, Topology
 
 EDGES = 2  # inputs of every node
 NAMES = {"identity": "skip_connect"}  # ours: DARTS'; the others are called alike
+LARGEST_NODE = 1000  # in a text that is read: a `range` must not fill the memory
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
@@ -28,34 +29,70 @@ class DartsForm(NamedTuple):
 
     @staticmethod
     def parse(text: str) -> DartsForm:
-        """Reads the text that DARTS' programs print; nothing in it is executed.
+        """Reads the text that DARTS' programs print, also behind `NAME =`; nothing in it is executed.
 
         Raises:
             ValueError: if it is anything else.
         """
         expected = "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, ...], reduce=..., reduce_concat=...)"
         try:
-            call = ast.parse(text.strip(), mode="eval").body
-            values = {word.arg: _literal(word.value) for word in call.keywords}
-            if set(values) != set(FIELDS) or call.args:
-                raise ValueError(f"it has the fields {sorted(map(str, values))}")
-            cells = [tuple((str(name), int(source)) for name, source in values[key]) for key in FIELDS[::2]]
-            concats = [tuple(int(node) for node in values[key]) for key in FIELDS[1::2]]
-        except (SyntaxError, AttributeError, TypeError, ValueError, RecursionError, MemoryError) as error:
+            arguments = _arguments(text)
+            cells = [_inputs(key, arguments[key]) for key in FIELDS[::2]]
+            concats = [_nodes(key, arguments[key]) for key in FIELDS[1::2]]
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            why = str(error) or type(error).__name__
             raise ValueError(
-                f"this is no architecture in DARTS' form ({error}): expected {expected}."
+                f"this is no architecture in DARTS' form ({why}): expected {expected}."
             ) from error
         return DartsForm(cells[0], concats[0], cells[1], concats[1])
 
 
-def _literal(node: ast.expr) -> list | tuple:
-    """Returns a list or tuple of literals, or the numbers of `range(first, stop)`."""
+def _arguments(text: str) -> dict[str | None, ast.expr]:
+    """Returns the arguments of the call `Genotype(...)` that a text consists of."""
+    body = ast.parse(text.strip()).body
+    call = body[0].value if len(body) == 1 and isinstance(body[0], ast.Assign | ast.Expr) else None
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
+        raise ValueError("it is not one call of Genotype")
+    names = [word.arg for word in call.keywords]
+    if call.args or sorted(map(str, names)) != sorted(FIELDS):  # `ast` lets an argument come twice
+        raise ValueError(f"it has the fields {sorted(map(str, names))}")
+    return {word.arg: word.value for word in call.keywords}
+
+
+def _inputs(key: str, node: ast.expr) -> tuple[tuple[str, int], ...]:
+    pairs = _literal(key, node)
+    for pair in pairs:  # a bool is an int, but no node
+        if not isinstance(pair, list | tuple) or [type(part) for part in pair] != [str, int]:
+            raise ValueError(f"{key} has {pair!r}, which is not an operation and its source")
+    return tuple((name, source) for name, source in pairs)
+
+
+def _nodes(key: str, node: ast.expr) -> tuple[int, ...]:
+    """Reads a list of numbers or `range(first, stop)`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
-        numbers = range(*(ast.literal_eval(argument) for argument in node.args))
-        if len(numbers) > 1000:
-            raise ValueError("its range is too long")
-        return list(numbers)
-    return ast.literal_eval(node)
+        numbers = _literal(key, ast.List(node.args))
+        if node.keywords or len(numbers) not in (1, 2) or not all(map(_is_node, numbers)):
+            raise ValueError(f"{key} has a range that is not one of nodes")
+        return tuple(range(*numbers))
+    numbers = _literal(key, node)
+    if not all(map(_is_node, numbers)):
+        raise ValueError(f"{key} is not a list of nodes")
+    return tuple(numbers)
+
+
+def _is_node(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_NODE
+
+
+def _literal(key: str, node: ast.expr) -> list | tuple:
+    """Returns a list or tuple of literals."""
+    try:
+        value = ast.literal_eval(node)
+    except (TypeError, ValueError):  # whose own words are about Python's syntax tree
+        value = None
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{key} is not a list of literals")
+    return value
 
 
 def from_darts(form: DartsForm, topology: Topology) -> Genotype:
@@ -97,7 +134,8 @@ def to_darts(genotype: Genotype, *, drop_importances: bool = False) -> DartsForm
     """
     if genotype.weighted and not drop_importances:
         raise ValueError(
-            "DARTS' form knows no importances, and this genotype has some that are not 1: drop them?"
+            "DARTS' form knows no importances, and this genotype has some that are not 1: pass "
+            "drop_importances=True to lose them."
         )
     found: dict[bool, tuple[tuple[str, int], ...]] = {}
     for plan, cell in zip(genotype.topology.plans, genotype.cells, strict=True):

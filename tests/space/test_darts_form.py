@@ -59,27 +59,58 @@ def test_the_text_of_darts_own_programs_is_read():
     genotype = from_darts(form, TOPOLOGY)
     assert [edge.source for edge in genotype.cells[0].nodes[1]] == [0, 1]
     assert genotype.cells[0].nodes[0][1].operations[0].name == "identity"
+    assert DartsForm.parse(f"\n MINE = {text}\n") == form, "as it stands in DARTS' own file and log"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "Genotype(",
-        "3",
-        "Genotype()",
-        "Genotype(normal=[], normal_concat=[], reduce=[])",
-        "Genotype(normal=[1], normal_concat=[], reduce=[], reduce_concat=[])",
-        "Genotype(normal=open('x'), normal_concat=[], reduce=[], reduce_concat=[])",
-        "Genotype(normal=[], normal_concat=range(0, 10**9), reduce=[], reduce_concat=[])",
-        "Genotype(normal=[], normal_concat=range(10000), reduce=[], reduce_concat=[])",
-        "Genotype(normal=[('a', 'b')], normal_concat=[], reduce=[], reduce_concat=[])",
-        "Genotype(*[1], normal=[], normal_concat=[], reduce=[], reduce_concat=[])",
-    ],
-)
-def test_other_text_is_refused(text):
-    with pytest.raises(ValueError, match="no architecture in DARTS' form"):
+def text_of(**changes: str) -> str:
+    """Returns a text that is read, with some of its arguments changed."""
+    fields = dict(normal="[('a', 0)]", normal_concat="[2]", reduce="[('a', 0)]", reduce_concat="range(2, 3)")
+    return f"Genotype({', '.join(f'{name}={value}' for name, value in (fields | changes).items())})"
+
+
+WRONG = [
+    ("", "not one call of Genotype"),
+    ("Genotype(", "never closed"),
+    ("(" * 5000, "nested"),
+    ("3", "not one call of Genotype"),
+    ("Genotype()", "it has the fields []"),
+    ("Genotype(normal=[], normal_concat=[], reduce=[])", "['normal', 'normal_concat', 'reduce']"),
+    (text_of(other="1"), "'other'"),
+    (text_of().replace("Genotype", "open"), "not one call of Genotype"),
+    (text_of() + "; 1", "not one call of Genotype"),
+    (text_of().replace("(", "(*[1], ", 1), "it has the fields"),
+    (text_of().replace("(", "(normal=[], ", 1), "['normal', 'normal', 'normal_concat'"),
+    (text_of(normal="open('x')"), "normal is not a list of literals"),
+    (text_of(normal="{'a1': 0}"), "normal is not a list of literals"),
+    (text_of(normal="[1]"), "normal has 1, which"),
+    (text_of(normal="['a1']"), "normal has 'a1', which"),
+    (text_of(reduce="[('a', 0, 1)]"), "reduce has ('a', 0, 1), which"),
+    (text_of(normal="[('a', 'b')]"), "normal has ('a', 'b'), which"),
+    (text_of(normal="[('a', 1.9)]"), "normal has ('a', 1.9), which"),
+    (text_of(normal="[('a', 1e999)]"), "normal has ('a', inf), which"),
+    (text_of(normal="[('a', True)]"), "normal has ('a', True), which"),
+    (text_of(normal="[(5, 1)]"), "normal has (5, 1), which"),
+    (text_of(normal_concat="[2.0]"), "normal_concat is not a list of nodes"),
+    (text_of(normal_concat="4"), "normal_concat is not a list"),
+    (text_of(normal_concat="range(10000)"), "normal_concat has a range"),
+    (text_of(normal_concat="range(0, 10**9)"), "normal_concat is not a list of literals"),
+    (text_of(normal_concat=f"range(0, 1{'0' * 30})"), "normal_concat has a range"),
+    (text_of(reduce_concat="range(4, 2, -1)"), "reduce_concat has a range"),
+    (text_of(reduce_concat="range()"), "reduce_concat has a range"),
+]
+
+
+def test_the_text_whose_changes_are_refused_is_read():
+    assert DartsForm.parse(text_of()) == DartsForm((("a", 0),), (2,), (("a", 0),), (2,))
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG, ids=[text[:60] for text, _ in WRONG])
+def test_other_text_is_refused_in_one_line_with_the_reason(text, words):
+    with pytest.raises(ValueError, match="no architecture in DARTS' form") as caught:
         DartsForm.parse(text)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert " object at 0x" not in str(caught.value)
 
 
 @given(st.text(max_size=60))
@@ -98,6 +129,12 @@ def test_any_text_is_read_or_refused(text):
             DartsForm((("conv", 0), ("conv", 1)) * 2, CONCAT, (("conv", 0), ("conv", 1)) * 2, CONCAT),
             "['conv']",
         ),
+        (DartsForm((("skip_connect", 0), ("skip_connect", 2)) * 2, CONCAT, (), CONCAT), "0 edges"),
+        (
+            DartsForm(*((("skip_connect", 0), ("skip_connect", 2)) * 2, CONCAT) * 2),
+            "edge 2->2 must start at an earlier node",
+        ),
+        (DartsForm(*((("skip_connect", -1), ("skip_connect", 1)) * 2, CONCAT) * 2), "edge -1->2 must start"),
     ],
 )
 def test_forms_that_do_not_fit_are_refused(form, words):
@@ -112,7 +149,7 @@ def test_forms_that_do_not_fit_are_refused(form, words):
         ((), "node 3 of cell 0 has 0"),
         ((gene(0, "identity"), gene(1, "identity"), gene(2, "identity")), "node 3 of cell 0 has 3"),
         ((gene(0, "identity", "max_pool_3x3"), gene(1, "identity")), "edge 0->3 of cell 0 has 2"),
-        ((gene(0, "identity", weight=0.5), gene(1, "identity")), "knows no importances"),
+        ((gene(0, "identity", weight=0.5), gene(1, "identity")), "drop_importances=True"),
     ],
 )
 def test_genotypes_that_do_not_fit_are_refused_with_the_reason(node, words):
