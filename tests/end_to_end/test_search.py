@@ -152,6 +152,15 @@ def test_metrics_have_a_row_for_every_epoch(whole):
     assert float(rows[0]["architecture_steps"]) == 0, "the first epoch is the warm-up"
     assert float(rows[1]["architecture_steps"]) > 0
     assert [bool(row["operations"]) for row in rows] == [False] * 3 + [True] * 2 + [False] * 2
+    for row in rows[:3]:
+        counts = [int(part.split(":")[1]) for part in row["strongest"].split(" ")]
+        assert sum(counts) == 2, "two edges in the one group of cells"
+        assert 0 < float(row["operation_entropy"]) <= math.log(3) + 1e-6
+        assert 0 < float(row["edge_entropy"]) <= math.log(2) + 1e-6
+        assert 0 <= float(row["parameterless_share"]) <= 1
+    for row in rows[3:5]:
+        for kind in ("architecture", "weight"):
+            assert float(row[f"{kind}_margin_min"]) <= float(row[f"{kind}_margin_mean"])
 
 
 def test_a_run_says_what_it_does(whole):

@@ -9,6 +9,7 @@ import pytest
 from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.networks import counting
 
 
@@ -17,6 +18,17 @@ def test_parameters_and_nonzero_parameters():
     bias = keras.Variable(np.zeros(4))
     assert counting.parameters([kernel, bias]) == 10
     assert counting.nonzero_parameters([kernel, bias]) == 3 + 4
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_an_operation_without_parameters_has_no_variable_to_train_when_it_is_built(name):
+    operation = OPERATIONS[name](4)
+    operation.build((None, 8, 8, 4))
+    assert counting.parameterless([name]) == (not operation.trainable_variables,)
+
+
+def test_pools_and_identity_of_the_paper_have_no_parameters():
+    assert counting.parameterless(PAPER_OPERATIONS) == (False,) * 4 + (True,) * 3
 
 
 def test_multiply_adds_of_single_layers():

@@ -72,6 +72,14 @@ def test_the_run_folder_is_described_as_it_is():
     assert "report.html" not in README.split("## The run folder")[1].split("## Using")[0]
 
 
+def test_every_column_of_the_metrics_is_explained():
+    from hmnas_tf.stages.telemetry import COLUMNS
+
+    section = README.split("Columns of `metrics.csv`")[1].split("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(COLUMNS)
+
+
 def test_python_blocks_are_valid_and_use_what_the_package_offers():
     for block in blocks("python"):
         compile(block, "README.md", "exec")
