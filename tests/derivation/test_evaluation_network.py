@@ -16,6 +16,8 @@ DARTS = {  # name, C, cells, stem, classes, pixels: parameters without auxiliary
     ("DARTS_V1", 36, 20, "cifar", 10, 32): 3_169_414,
     ("DARTS_V2", 36, 20, "cifar", 10, 32): 3_349_342,
     ("DARTS_V2", 48, 14, "imagenet", 1000, 224): 4_718_752,
+    ("PC_DARTS_cifar", 36, 20, "cifar", 10, 32): 3_634_678,  # PC-DARTS, arXiv:1907.05737: 3.6 M and 5.3 M
+    ("PC_DARTS_image", 48, 14, "imagenet", 1000, 224): 5_342_464,
 }
 
 
@@ -32,7 +34,9 @@ def test_published_networks_have_darts_parameters(case):
 def test_imagenet_size_is_below_the_mobile_limit_of_600_million_multiply_adds():
     genotype = published("DARTS_V2", initial_channels=48, cells=14, stem="imagenet")
     network = evaluation_network(genotype, 1000, (224, 224, 3))
-    assert 500e6 < counting.network_multiply_adds(network) < 600e6  # the paper's Table: 574 M
+    assert (
+        500e6 < counting.network_multiply_adds(network) < 600e6
+    )  # DARTS reports 574 M; here only convolutions and the classifier count
 
 
 @pytest.mark.parametrize("size", [8, 9])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.networks import counting
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.space.topology import Topology
 
 
 def test_parameters_and_nonzero_parameters():
@@ -40,6 +44,21 @@ def test_multiply_adds_of_single_layers():
     x = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))
     network = keras.Model(image, x)
     assert counting.network_multiply_adds(network) == 9 * 3 * 5 * 12 + 9 * 5 * 12 + 5 * 7
+
+
+@pytest.mark.parametrize(
+    ("classes", "parameters", "multiply_adds"),
+    [(100, 2_681_056, 298_422_528), (1000, 3_027_556, 298_768_128)],
+)
+def test_the_papers_imagenet_supernet_is_as_docs_say(classes, parameters, multiply_adds):
+    """Smaller than the paper's cut network of 3.6 M parameters and 482 M multiply-adds: see docs/results.md."""
+    topology = Topology(initial_channels=24, cells=5, nodes=4, operations=PAPER_OPERATIONS, stem="imagenet")
+    supernet = Supernet(topology, classes)
+    supernet.build((None, 224, 224, 3))
+    assert counting.parameters(supernet.network_weights) == parameters
+    assert counting.supernet_multiply_adds(supernet) == multiply_adds
+    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    assert f"{parameters:,} | | {multiply_adds:,} |" in text
 
 
 def test_multiply_adds_of_a_small_supernet_by_hand(make_supernet):

@@ -95,7 +95,17 @@ def test_tests_weigh_enough():
 
 
 def test_the_top_level_holds_what_belongs_there():
-    ours = {"hmnas_tf", "flags", "tools", "tests", "BUILD", "pyproject.toml", "README.md", "CONTRIBUTING.md"}
+    ours = {
+        "hmnas_tf",
+        "docs",
+        "flags",
+        "tools",
+        "tests",
+        "BUILD",
+        "pyproject.toml",
+        "README.md",
+        "CONTRIBUTING.md",
+    }
     ours |= {"CHANGELOG.md", "LICENSE"}
     made = {"runs", "build", "dist", "hmnas_tf.egg-info"}  # ignored by git
     visible = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
