@@ -23,7 +23,11 @@ def searched_genotype(run: Run, supernet: Supernet) -> Genotype:
 
 
 def architecture(run: Run, supernet: Supernet | None) -> Genotype:
-    """Returns the architecture to train, searched or given, at its final size, and writes it down."""
+    """Returns the architecture to train, searched or given, at its final size, and writes it down.
+
+    Raises:
+        ValueError: if it was given, and is another than when the run began.
+    """
     config = run.config
     if supernet is not None:
         genotype = searched_genotype(run, supernet)
@@ -34,7 +38,12 @@ def architecture(run: Run, supernet: Supernet | None) -> Genotype:
         groups = sharing_groups(topology.plans, config.cell_sharing)
         genotype = random_genotype(topology, groups, run.seed("derivation"))
     genotype = genotype.resized(cells=config.evaluation_cells, initial_channels=config.evaluation_channels)
-    atomic.write_json(run.folder.genotype, genotype.to_json())
+    path = run.folder.genotype
+    if config.genotype and path.exists() and Genotype.loads(path.read_text(encoding="utf-8")) != genotype:
+        raise ValueError(
+            f"genotype={config.genotype!r} is not what it was when this run began, see {path}: take another --workdir."
+        )
+    atomic.write_json(path, genotype.to_json())
     return genotype
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+import hmnas_tf
 from hmnas_tf.run_folder import flag_lines
 from hmnas_tf.space.darts_form import to_darts
 
@@ -66,6 +67,26 @@ def test_a_searched_architecture_is_trained_from_its_file(short, run, make_confi
     assert finished.result.genotype.cells == short.result.genotype.cells
     sizes = [result.results["derived"]["params_dense"] for result in (finished.result, short.result)]
     assert sizes[0] == sizes[1]
+
+
+def test_a_given_file_must_not_change_during_a_run(short, make_config, patterns, tmp_path, monkeypatch):
+    path = tmp_path / "genotype.json"
+    genotype = json.loads((short.workdir / "genotype.json").read_text(encoding="utf-8"))
+    path.write_text(json.dumps(genotype), encoding="utf-8")
+    config = make_config(genotype=str(path), initial_weights="random")
+
+    def stop(*arguments):
+        raise NotImplementedError
+
+    monkeypatch.setattr("hmnas_tf.algorithm.fine_tune", stop)
+    with pytest.raises(NotImplementedError):
+        hmnas_tf.search(patterns, config, tmp_path / "run")
+    with pytest.raises(NotImplementedError):
+        hmnas_tf.search(patterns, config, tmp_path / "run")
+    genotype["cells"][0]["nodes"][0]["edges"][0]["beta"] += 0.25
+    path.write_text(json.dumps(genotype), encoding="utf-8")
+    with pytest.raises(ValueError, match="is not what it was when this run began"):
+        hmnas_tf.search(patterns, config, tmp_path / "run")
 
 
 def test_a_search_on_some_classes_is_fine_tuned_on_all(run, make_config, patterns, tmp_path):
