@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.derivation.training_network import training_network
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
-from hmnas_tf.stages.fine_tuning import FineTuning
+from hmnas_tf.stages.fine_tuning import FineTuning, Regularization
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.strategy import make_strategy
 from hmnas_tf.stages.supernet_training import SupernetTraining
@@ -80,9 +81,20 @@ def main(replicas: int, order: str, path: str) -> None:
         for mask in supernet.weight_masks:  # the same cut, whatever the last bits of the masks are
             mask.assign(np.where(masked.random(mask.shape) < 0.7, 1e-2, 0.0))
         with strategy.scope():
-            network = derive(supernet, genotype_of(supernet, "masks"), (8, 8, 1))
+            genotype = genotype_of(supernet, "masks")
+            network = derive(supernet, genotype, (8, 8, 1))
+            dropping = Regularization(
+                training_network=training_network(network, genotype, drop_path=True, auxiliary=False),
+                drop_path=0.5,
+                auxiliary_weight=0.0,
+                steps_per_epoch=2,
+                epochs=STEPS // 2,
+                seed=5,
+            )
             optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
-            tuning = FineTuning(network, optimizer=optimizer, weight_decay=3e-4, gradient_clip=1.0)
+            tuning = FineTuning(
+                network, optimizer=optimizer, weight_decay=3e-4, gradient_clip=1.0, regularization=dropping
+            )
         fit("tuning", tuning, batches(4))
     np.savez(path, **found)
 
