@@ -31,7 +31,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     flags.DEFINE_integer(
         "scratch_epochs",
         0,
-        "Epochs of networks that start from random weights; 0 is as many as mask search and fine-tuning have.",
+        "Epochs of networks that start from random weights; 0 gives each row the same number after supernet training.",
         lower_bound=0,
         **into,
     )

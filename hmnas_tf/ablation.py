@@ -87,8 +87,8 @@ def ablate(
         workdir: folder of all runs.
         variants: names in `VARIANTS`.
         seeds: repetitions, from `config.seed` on.
-        scratch_epochs: of networks from random weights; 0 is as many as mask search and fine-tuning have together, so
-            that every network is given the same number of epochs after its supernet.
+        scratch_epochs: of networks from random weights; 0 is as many as fine-tuning has, and as mask search has if they
+            go without, so that after supernet training every row has the same number of epochs.
         scratch_learning_rate: their initial rate.
         say: shows a line of progress.
 
@@ -99,13 +99,10 @@ def ablate(
         ValueError: if a variant is unknown or given twice, or a run's settings do not fit.
     """
     _check_variants(variants)
-    scratch = {
-        "finetune_epochs": scratch_epochs or config.mask_epochs + config.finetune_epochs,
-        "finetune_learning_rate": scratch_learning_rate,
-    }
     order = [name for name in VARIANTS if name in variants]
     cells = [(config.seed + number, name) for number in range(seeds) for name in order]
-    configs = {(seed, name): _config(config, VARIANTS[name], seed, scratch) for seed, name in cells}
+    scratch = (scratch_epochs, scratch_learning_rate)
+    configs = {(seed, name): _config(config, VARIANTS[name], seed, *scratch) for seed, name in cells}
     for setting in configs.values():  # before the first of them costs anything
         check(setting, dataset)
     donors: dict[tuple, RunFolder] = {}
@@ -131,11 +128,15 @@ def _check_variants(variants: Sequence[str]) -> None:
         )
 
 
-def _config(config: Config, variant: Variant, seed: int, scratch: Mapping[str, Any]) -> Config:
+def _config(
+    config: Config, variant: Variant, seed: int, scratch_epochs: int, scratch_learning_rate: float
+) -> Config:
     """Returns the settings of one cell."""
     changes = dict(variant.changes) | {"seed": seed}
     if variant.from_scratch:
-        changes |= scratch
+        without_masks = 0 if changes["derivation"] == "masks" else config.mask_epochs
+        changes["finetune_epochs"] = scratch_epochs or config.finetune_epochs + without_masks
+        changes["finetune_learning_rate"] = scratch_learning_rate
     if not variant.at_evaluation_scale:
         changes |= {"evaluation_cells": 0, "evaluation_channels": 0}
     return dataclasses.replace(config, **changes)
