@@ -24,6 +24,8 @@ def softmax(values: np.ndarray) -> np.ndarray:
 def edge_softmax(beta: np.ndarray, nodes: int, mode: str) -> np.ndarray:
     if mode == "dag":
         return softmax(beta)
+    if mode == "none":
+        return np.ones_like(beta)
     result = np.zeros_like(beta)
     for node in range(2, 2 + nodes):
         rows = [row for row, (_, target) in enumerate(edges_of(nodes)) if target == node]
@@ -153,7 +155,8 @@ def test_importances_are_the_softmaxes_of_equations_1_and_2(nodes, mode):
     of_operations, of_edges = layer.importances()
     np.testing.assert_allclose(of_operations, softmax(layer.alpha.numpy()), rtol=1e-5)
     np.testing.assert_allclose(of_edges, edge_softmax(layer.beta.numpy(), nodes, mode), rtol=1e-5)
-    assert np.sum(of_edges) == pytest.approx(nodes if mode == "node" else 1.0, rel=1e-5)
+    total = {"dag": 1.0, "node": nodes, "none": len(edges_of(nodes))}[mode]
+    assert np.sum(of_edges) == pytest.approx(total, rel=1e-5)
 
 
 @pytest.mark.parametrize("mode", sorted(encoding.EDGE_SOFTMAXES))
@@ -186,6 +189,8 @@ def test_renormalized_weights_of_the_survivors_sum_to_one(density, mode):
         rows = [row for row, (_, target) in enumerate(edges_of(3)) if target == node]
         if mode == "node" and living[rows].any():
             assert sums[rows].sum() == pytest.approx(1.0, rel=1e-5)
+    if mode == "none":
+        np.testing.assert_allclose(sums[living], 1.0, rtol=1e-5)
     assert np.all(np.isfinite(weights))
     assert np.all(weights[gates == 0] == 0)
     plain = softmax(layer.alpha.numpy())  # ratios between survivors stay
@@ -240,5 +245,5 @@ def test_a_single_operation_has_importance_one_and_nobody_is_warned():
 
 
 def test_unknown_edge_softmax_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="edge_softmax='cell': choose one of dag, node"):
+    with pytest.raises(ValueError, match="edge_softmax='cell': choose one of dag, node, none"):
         MultiLevelEncoding(4, 7, edge_softmax="cell")
