@@ -25,8 +25,8 @@ class Parts(Protocol):
     def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the preprocessing of an input of cell `index`."""
 
-    def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str) -> Any:
-        """Applies an operation of an edge of cell `index`, without its importance."""
+    def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str, weight: float) -> Any:
+        """Applies `weight` times an operation of an edge of cell `index`."""
 
     def classifier(self, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the classifier to pooled features."""
@@ -90,10 +90,7 @@ def term_name(index: int, edge: Edge, operation: str) -> str:
 
 def _edge(index: int, edge: Edge, gene: EdgeGene, x: Any, parts: Parts) -> list[Any]:
     """Returns the weighted operations of an edge (Eqs. 1 and 2)."""
-    terms = []
-    for operation in gene.operations:
-        place = term_name(index, edge, operation.name)
-        term = parts.operation(index, edge, operation.name, x, place)
-        weight = operation.alpha * gene.beta
-        terms.append(term if weight == 1.0 else keras.layers.Rescaling(weight, name=f"{place}_weight")(term))
-    return terms
+    return [
+        parts.operation(index, edge, op.name, x, term_name(index, edge, op.name), weight=op.alpha * gene.beta)
+        for op in gene.operations
+    ]

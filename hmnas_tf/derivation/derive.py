@@ -18,8 +18,9 @@ def derive(supernet: Supernet, genotype: Genotype, image_shape: tuple[int, int, 
     """Returns the network that a genotype leaves of a supernet, with the supernet's values.
 
     No masked operation, edge, dead node or unused cell exists in it, nor the input channels that dead nodes fed. In
-    inference mode it computes what the masked supernet computes. Its batch normalizations are affine, so that
-    fine-tuning can scale them, and start from scale 1 and offset 0 (§3.4, DECISION). Masked weights are exact zeros.
+    inference mode it computes what the masked supernet computes. Its batch normalizations are affine. The last one of an
+    operation starts from the operation's and its edge's importance as its scale, so that fine-tuning can go on from
+    there, all others from scale 1 (§3.4, DECISION). Masked weights are exact zeros.
 
     Args:
         supernet: built.
@@ -51,12 +52,12 @@ class Inherited:
         """Applies the preprocessing of a cell's input, `kept` of whose channels exist."""
         return self.supernet.cells[index].preprocess[source].stock(x, name, inputs=kept)
 
-    def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str) -> Any:
-        """Applies an operation of an edge, without its importance."""
+    def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str, weight: float) -> Any:
+        """Applies `weight` times an operation of an edge."""
         cell = self.supernet.cells[index]
         parallel = edges_from(cell.nodes)[edge.source].index(cell_edges(cell.nodes).index(edge))
         candidate = cell.mixed[edge.source].candidates[cell.operations.index(operation)]
-        return candidate.stock(x, name, parallel)
+        return candidate.stock(x, name, parallel, weight)
 
     def classifier(self, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the classifier to pooled features, `kept` of which exist."""

@@ -62,14 +62,14 @@ class Fresh:
         layer.build(x.shape)
         return layer.stock(x, name)
 
-    def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str) -> Any:
-        """Applies an operation of an edge."""
+    def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str, weight: float) -> Any:
+        """Applies `weight` times an operation of an edge."""
         plan = self.genotype.topology.plans[index]
         layer = OPERATIONS[operation](plan.channels, strides=plan.strides(edge.source), affine=True)
         layer.build(x.shape)
         if isinstance(layer, Pool) and not self.genotype.weighted:
             return layer.stock_pool(x, name)
-        return layer.stock(x, name, 0)
+        return layer.stock(x, name, 0, weight)
 
     def classifier(self, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the classifier to the pooled features that exist."""

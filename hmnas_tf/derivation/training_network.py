@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
-from hmnas_tf.derivation.assemble import term_name
+from hmnas_tf.derivation.assemble import INPUT_NAME, term_name
+from hmnas_tf.layers import fused
 from hmnas_tf.space.genotype import Genotype
 
 AUXILIARY_POOL = (
@@ -41,7 +42,7 @@ def training_network(
     """
     dropped = _dropped_layers(network, genotype) if drop_path else {}
     head = f"cell{auxiliary_cell(genotype.topology.cells)}_"
-    image = keras.Input(network.input_shape[1:], name="image")
+    image = keras.Input(network.input_shape[1:], name=INPUT_NAME)
     gates = keras.Input((max(dropped.values(), default=0) + 1,), name="gates")
     features: list[Any] = []
 
@@ -112,7 +113,10 @@ def _auxiliary_head(x: Any, num_classes: int, stem: str) -> Any:
 
     def norm(name: str) -> keras.layers.Layer:
         return keras.layers.BatchNormalization(
-            momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"auxiliary_{name}"
+            momentum=BATCH_NORM_MOMENTUM,
+            epsilon=BATCH_NORM_EPSILON,
+            synchronized=fused.replicas() > 1,
+            name=f"auxiliary_{name}",
         )
 
     strides = 3 if min(x.shape[1:3]) > AUXILIARY_LEAST else 2

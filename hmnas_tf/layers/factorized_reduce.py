@@ -74,8 +74,8 @@ class FactorizedReduce(keras.layers.Layer):
             [ops.concatenate(pair, axis=-1) for pair in halves], factors, training=training
         )
 
-    def stock(self, x, name: str, *, edge: int = 0, inputs=None):
-        """Applies the function of one edge in stock layers to a Keras tensor; `inputs` as in `stock.pointwise`."""
+    def stock(self, x, name: str, *, edge: int = 0, inputs=None, weight: float = 1.0):
+        """Applies `weight` times the function of one edge in stock layers; `inputs` as in `stock.pointwise`."""
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
         shifted = x
         if any(self._pads):
@@ -87,7 +87,7 @@ class FactorizedReduce(keras.layers.Layer):
             stock.pointwise(shifted, self.odd, f"{name}_odd", edge=edge, inputs=inputs, strides=2),
         ]
         y = keras.layers.Concatenate(name=f"{name}_concat")(halves)
-        return stock.batch_normalization(y, self.batch_norm, f"{name}_bn", edge=edge)
+        return stock.batch_normalization(y, self.batch_norm, f"{name}_bn", edge=edge, weight=weight)
 
     def get_config(self):
         return super().get_config() | {

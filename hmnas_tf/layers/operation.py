@@ -43,8 +43,16 @@ class Operation(keras.layers.Layer):
         batch, height, width, channels = input_shape
         return (batch, halved(height, self.strides), halved(width, self.strides), channels)
 
-    def stock(self, x: Any, name: str, edge: int) -> Any:
-        """Applies the function of one edge in stock Keras layers, whose names start with `name`, to a Keras tensor."""
+    def stock(self, x: Any, name: str, edge: int, weight: float = 1.0) -> Any:
+        """Applies `weight` times the operation of one edge in stock Keras layers to a Keras tensor.
+
+        Args:
+            x: [batch, height, width, channels].
+            name: what the names of the layers start with.
+            edge: which of the edges.
+            weight: the operation's importance times the edge's. The last batch normalization takes it as its scale;
+                where there is none a layer of its own holds it.
+        """
         raise NotImplementedError
 
     def get_config(self):

@@ -3,8 +3,7 @@
 An operation is a Keras layer made with `(channels, edges=..., strides=1 or 2, affine=..., threshold=...)`. It computes
 the operation for all `edges` that leave one node, each with its own weights: from [batch, height, width, channels] and
 the edges' mixing weights [edges] to a list of `edges` tensors weight * o(x), each
-[batch, ceil(height / strides), ceil(width / strides), channels]. `stock` expresses one edge, without its mixing weight,
-in stock Keras layers. Adding an operation means adding its class and its line in `OPERATIONS`.
+[batch, ceil(height / strides), ceil(width / strides), channels]. `stock` expresses one edge in stock Keras layers. Adding an operation means adding its class and its line in `OPERATIONS`.
 """
 
 from __future__ import annotations
@@ -84,12 +83,12 @@ class SeparableUnit(DepthwiseOperation):
         x = [ops.relu(subsample(tensor, self.subsampling)) for tensor in inputs]
         return self.batch_norm(self.pointwise(self.depthwise(x)), weights, training=training)
 
-    def stock(self, x, name, edge):
+    def stock(self, x, name, edge, weight=1.0):
         x = stock.subsample(x, self.subsampling, f"{name}_subsample")
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
         x = stock.depthwise_conv2d(x, self.depthwise, f"{name}_depthwise", edge=edge)
         x = stock.pointwise(x, self.pointwise, f"{name}_pointwise", edge=edge)
-        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge)
+        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge, weight=weight)
 
     def get_config(self):
         return super().get_config() | {"dilation_rate": self.dilation_rate}
@@ -114,8 +113,8 @@ class SeparableConvolution(DepthwiseOperation):
     def call(self, inputs, weights=None, training=None):
         return self.second.chain(self.first(inputs, training=training), weights, training=training)
 
-    def stock(self, x, name, edge):
-        return self.second.stock(self.first.stock(x, f"{name}_1", edge), f"{name}_2", edge)
+    def stock(self, x, name, edge, weight=1.0):
+        return self.second.stock(self.first.stock(x, f"{name}_1", edge), f"{name}_2", edge, weight)
 
 
 POOLS = {  # kind of pool: (tensor form, stock layer); both leave padded cells out
@@ -146,8 +145,9 @@ class Pool(Operation):
         x = subsample(POOLS[self.kind][0](inputs, 3, strides=1, padding="same"), self.strides)
         return self.batch_norm([x], weights, training=training)
 
-    def stock(self, x, name, edge):
-        return stock.batch_normalization(self.stock_pool(x, name), self.batch_norm, f"{name}_bn", edge=edge)
+    def stock(self, x, name, edge, weight=1.0):
+        x = self.stock_pool(x, name)
+        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge, weight=weight)
 
     def stock_pool(self, x: Any, name: str) -> Any:
         """Applies the pool in stock layers without its batch normalization."""
@@ -179,8 +179,10 @@ class Identity(Operation):
             return self.reduce(inputs, weights, training=training)
         return weighted(inputs, weights, self.edges)
 
-    def stock(self, x, name, edge):
-        return x if self.reduce is None else self.reduce.stock(x, name, edge=edge)
+    def stock(self, x, name, edge, weight=1.0):
+        if self.reduce is not None:
+            return self.reduce.stock(x, name, edge=edge, weight=weight)
+        return x if weight == 1.0 else keras.layers.Rescaling(weight, name=f"{name}_weight")(x)
 
 
 @package()
@@ -190,7 +192,7 @@ class Zero(Operation):
     def call(self, inputs, weights=None, training=None):
         return [ops.zeros_like(subsample(inputs, self.strides))] * self.edges
 
-    def stock(self, x, name, edge):
+    def stock(self, x, name, edge, weight=1.0):
         x = stock.subsample(x, self.strides, f"{name}_subsample")
         return keras.layers.Rescaling(0.0, name=f"{name}_zero")(x)
 

@@ -65,10 +65,11 @@ def depthwise_conv2d(x: Any, source: MaskedKernel, name: str, *, edge: int = 0) 
     return _apply(layer, x, [_kernel(source)[edge]])
 
 
-def batch_normalization(x: Any, source: BatchNorm, name: str, *, edge: int = 0) -> Any:
-    """Applies a batch normalization with the statistics of a `BatchNorm`.
+def batch_normalization(x: Any, source: BatchNorm, name: str, *, edge: int = 0, weight: float = 1.0) -> Any:
+    """Applies `weight` times a batch normalization with the statistics of a `BatchNorm`.
 
-    It is always affine: where the source is not, scale 1 and offset 0 start from the same function (§3.4, DECISION).
+    It is always affine: where the source is not, scale `weight` and offset 0 start from the same function (§3.4,
+    DECISION). A constant factor behind it would make fine-tuning slower by its square.
     """
     statistics = [np.asarray(v) for v in (source.moving_mean, source.moving_variance)]
     mean, variance = (v[edge if len(v) > 1 else 0] for v in statistics)
@@ -81,7 +82,7 @@ def batch_normalization(x: Any, source: BatchNorm, name: str, *, edge: int = 0) 
         synchronized=fused.replicas() > 1,  # it costs time where there is nothing to synchronise
         name=name,
     )
-    return _apply(layer, x, [gamma, beta, mean, variance])
+    return _apply(layer, x, [weight * gamma, weight * beta, mean, variance])
 
 
 def dense(x: Any, source: keras.layers.Dense, name: str, *, inputs: np.ndarray | None = None) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hmnas_tf.config import PAPER_OPERATIONS
+from hmnas_tf.derivation.assemble import term_name
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.space.topology import cell_edges, edges_from
@@ -159,15 +160,25 @@ def test_masked_weights_are_exact_zeros_and_the_others_keep_their_values(make_su
 
 def test_batch_normalizations_are_affine_and_start_from_the_same_function(make_supernet, randomise):
     supernet = randomise(make_supernet(1, 1, FEW), density=1.0)
-    _, network = derived(supernet, 8)
+    genotype, network = derived(supernet, 8)
+    weights = {
+        f"{term_name(0, edge, operation.name)}_": operation.alpha * gene.beta
+        for edge, gene in genotype.cells[0].edges()
+        for operation in gene.operations
+    }
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 1 + 2 + 2 * (2 + 1 + 1 + 1)  # stem, preprocessings, two edges of stride 2
+    scaled = 0
     for norm in norms:
         assert (norm.momentum, norm.epsilon) == (0.9, 1e-5)
         assert norm.gamma.trainable
         if not norm.name.startswith("stem"):  # whose own is affine
-            assert np.all(norm.gamma.numpy() == 1)
+            last = not norm.name.endswith("_1_bn")  # of an operation with two halves
+            weight = [weight for place, weight in weights.items() if norm.name.startswith(place) and last]
+            np.testing.assert_allclose(norm.gamma.numpy(), *(weight or [1.0]), rtol=1e-6)
+            scaled += len(weight)
             assert np.all(norm.beta.numpy() == 0)
+    assert scaled == len(weights) == 2 * 4
     own = supernet.cells[0].mixed[1].candidates[FEW.index("max_pool_3x3")].batch_norm
     pool = network.get_layer("cell0_edge1_2_max_pool_3x3_bn")
     np.testing.assert_array_equal(pool.moving_mean.numpy(), own.moving_mean.numpy()[0])

@@ -63,9 +63,9 @@ def test_stock_layers_compute_every_edge(name, strides, size, images, randomise)
         images(2, size, size, C),
         randomise(build(name, strides, size, edges=3, affine=affine), density=0.6),
     )
-    for edge, expected in enumerate(layer(x, training=False)):
+    for edge, expected in enumerate(layer(x, WEIGHTS, training=False)):
         image = keras.Input((size, size, C))
-        model = keras.Model(image, layer.stock(image, f"edge{edge}", edge))
+        model = keras.Model(image, layer.stock(image, f"edge{edge}", edge, WEIGHTS[edge]))
         assert {type(part).__module__.partition(".")[0] for part in model.layers} == {"keras"}
         assert all(part.name.startswith(f"edge{edge}_") for part in model.layers[1:])
         np.testing.assert_allclose(model(x, training=False), expected, rtol=1e-4, atol=1e-5)
