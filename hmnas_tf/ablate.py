@@ -5,13 +5,13 @@ Every cell of the table is a run folder of its own; running it again on the same
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.ablation import VARIANTS, ablate
 from hmnas_tf.command_line import FLAGS, say
-from hmnas_tf.config import Config
-from hmnas_tf.data import ImageDataset
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -44,12 +44,11 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     )
 
 
-def run(dataset: ImageDataset, config: Config) -> None:
+def run(workdir: Path) -> None:
     """Runs the command."""
     ablate(
-        dataset,
-        config,
-        FLAGS.workdir,
+        *command_line.given(),
+        workdir,
         variants=FLAGS.variants,
         seeds=FLAGS.seeds,
         scratch_epochs=FLAGS.scratch_epochs,

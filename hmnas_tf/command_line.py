@@ -1,4 +1,4 @@
-"""What the commands that run a search share: a flag for every setting, and mistakes told in one line."""
+"""What the commands share: a flag for every setting, and mistakes told in one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import tensorflow as tf
@@ -25,12 +26,15 @@ EXPECTED = (
 )  # what is the user's to mend: one line, no traceback
 
 
+def define_workdir(text: str, flag_values: flags.FlagValues = FLAGS) -> None:
+    """Makes the flag that every command has."""
+    flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
+
+
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
-    """Makes a flag of every setting of `Config`."""
+    """Makes a flag of every setting of `Config`, and `--workdir`."""
     into = {"flag_values": flag_values}
-    flags.DEFINE_string(
-        "workdir", None, "Run folder; made when missing, continued when it holds this run.", **into
-    )
+    define_workdir("Run folder; made when missing, continued when it holds this run.", flag_values)
     for field in dataclasses.fields(Config):
         name, default, text = field.name, field.default, field.metadata["help"]
         low, high = field.metadata["low"], field.metadata["high"]
@@ -56,30 +60,65 @@ def config_of_flags(flag_values: flags.FlagValues = FLAGS) -> Config:
     )
 
 
-def start(command: str, work: Callable[[ImageDataset, Config], None]) -> None:
-    """Parses the command line, loads the data and does the work of a command.
+def given() -> tuple[ImageDataset, Config]:
+    """Returns the images and the settings that the flags of a command that trains give.
+
+    Raises:
+        ValueError: naming what is wrong with them.
+    """
+    if not tf.config.list_physical_devices("GPU"):
+        # On a CPU TensorFlow's graph optimizer costs more time at each stage's start than it saves later.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    config = config_of_flags()
+    check_names(config)
+    return data_of(config), config
+
+
+def recorded(workdir: Path) -> tuple[ImageDataset, Config]:
+    """Returns the images and the settings of the run in a folder.
+
+    Raises:
+        ValueError: if there is none, or its `run.flags` cannot be read.
+    """
+    path = workdir / "run.flags"
+    if not path.is_file():
+        raise ValueError(
+            f"workdir {str(workdir)!r} holds no run, there is no {path}: pass the --workdir of a search."
+        )
+    values = flags.FlagValues()
+    define_flags(values)
+    try:
+        values(["run.flags", *path.read_text(encoding="utf-8").splitlines()])
+    except flags.Error as error:
+        raise ValueError(f"{path} is not what a run of this version wrote: {error}") from error
+    config = config_of_flags(values)
+    check_names(config)
+    return data_of(config), config
+
+
+def data_of(config: Config) -> ImageDataset:
+    """Returns the images that settings name."""
+    return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS})
+
+
+def start(command: str, work: Callable[[Path], int | None]) -> None:
+    """Parses the command line and does the work of a command.
 
     Anything that is the user's to mend is one line on standard error and exit code 2.
 
     Args:
         command: its name.
-        work: does it, given the images and the settings.
+        work: does it, given the run folder; returns the exit code, None for 0.
     """
 
-    def main(argv: list[str]) -> None:
+    def main(argv: list[str]) -> int | None:
         logging.set_verbosity(logging.WARNING)  # the progress is ours to show, not the libraries'
         if len(argv) > 1:
             fail(command, f"{' '.join(argv[1:])!r} is no flag: every setting is given as --name=value.")
         if not FLAGS.workdir:
             fail(command, "--workdir is missing: name the folder that the run is to be kept in.")
-        if not tf.config.list_physical_devices("GPU"):
-            # On a CPU TensorFlow's graph optimizer costs more time at each stage's start than it saves later.
-            tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         try:
-            config = config_of_flags()
-            check_names(config)
-            dataset = load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS})
-            work(dataset, config)
+            return work(Path(FLAGS.workdir))
         except EXPECTED as error:
             fail(command, error)
 
@@ -101,5 +140,10 @@ def say(line: str) -> None:
 
 def fail(command: str, message: object) -> NoReturn:
     """Ends a command with one line on standard error."""
-    print(f"hmnas_tf.{command}: {' '.join(str(message).split())}", file=sys.stderr)
+    complain(command, message)
     sys.exit(2)
+
+
+def complain(command: str, message: object) -> None:
+    """Shows one line on standard error."""
+    print(f"hmnas_tf.{command}: {' '.join(str(message).split())}", file=sys.stderr, flush=True)

@@ -182,7 +182,13 @@ class Config:
     mixed_precision: bool = _flag(
         False, "Compute in bfloat16; masks, alpha, beta and losses stay in float32."
     )
-    formats: tuple[str, ...] = _flag(("keras", "saved_model", "onnx"), "Comma list of the formats to export.")
+    formats: tuple[str, ...] = _flag(
+        ("keras", "saved_model", "onnx", "litert"),
+        "Comma list of the formats to export; .keras files are always written, the others are made from them.",
+    )
+    quantize: tuple[str, ...] = _flag(
+        ("none",), "Comma list of none and int8; int8 adds files with 8-bit weights and activations."
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -210,7 +216,7 @@ class Config:
                         f"{name}={getattr(self, name)!r} makes a network that can inherit no weights: pass "
                         "initial_weights='random' with it."
                     )
-        for name in ("operations", "formats", "augmentation"):
+        for name in ("operations", "formats", "quantize", "augmentation"):
             value = getattr(self, name)
             if not value or len(set(value)) != len(value):
                 raise ValueError(

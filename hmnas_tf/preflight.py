@@ -10,7 +10,7 @@ from hmnas_tf.config import Config
 from hmnas_tf.data import AUGMENTATIONS, ImageDataset, split_indices
 from hmnas_tf.derivation.rules import RULES
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
-from hmnas_tf.exporters.artifacts import EXPORTERS, missing_requirements
+from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of, missing_requirements
 from hmnas_tf.layers.multi_level_encoding import EDGE_SOFTMAXES
 from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.space.genotype import Genotype
@@ -34,8 +34,9 @@ CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
 }
 LISTS: dict[str, Collection[str]] = {  # settings that take several of these names
     "augmentation": ("auto", "none", *AUGMENTATIONS),
-    "formats": EXPORTERS,
+    "formats": FORMATS,
     "operations": OPERATIONS,
+    "quantize": QUANTIZATIONS,
 }
 
 
@@ -72,7 +73,7 @@ def check(config: Config, dataset: ImageDataset) -> None:
         ImportError: if a format needs a package that is not installed.
     """
     check_names(config)
-    for message in missing_requirements(config.formats):
+    for message in missing_requirements(artifacts_of(config.formats, config.quantize)):
         raise ImportError(message)
     if config.searches:
         _check_search(config, dataset.of_random_classes(config.search_classes, config.seed))

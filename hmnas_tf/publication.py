@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from hmnas_tf.data.augmentation import normalise
-from hmnas_tf.exporters.artifacts import export_all
+from hmnas_tf.data import ImageDataset
+from hmnas_tf.derivation.fold import fold
+from hmnas_tf.exporters import artifacts
 from hmnas_tf.exporters.contract import Labelling
+from hmnas_tf.exporters.formats import artifacts_of
+from hmnas_tf.networks import counting
 from hmnas_tf.results_table import stages_table
 from hmnas_tf.run import Run
 from hmnas_tf.run_folder import RunFolder
@@ -23,14 +27,13 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        model: the fine-tuned derived network of stock Keras layers, float32; normalised images to logits. None if it
-            was read from a finished run that did not export `keras`.
+        model: the fine-tuned derived network of stock Keras layers, float32; normalised images to logits.
         genotype: its architecture.
         results: the content of `results.json`.
         workdir: the run folder.
     """
 
-    model: keras.Model | None
+    model: keras.Model
     genotype: Genotype
     results: dict[str, Any]
     workdir: Path
@@ -44,42 +47,122 @@ def publish(run: Run, model: keras.Model) -> None:
         model: the fine-tuned derived network, float32.
 
     Raises:
-        ParityError: if an artifact does not compute what the model computes; it is not published then.
+        ArtifactError: if an artifact does not compute what the model computes; it is not published then.
     """
-    data = run.dataset
-    labelling = Labelling(data.class_names, data.mean, data.std, data.image_shape)
-    run.say(f"export: {', '.join(run.config.formats)}, each compared on the {len(data.x_test):,} test images")
-    artifacts = export_all(
-        model,
-        run.folder.model,
-        run.config.formats,
-        labelling,
-        normalise(data.x_test, data.mean, data.std),
-        data.y_test,
-    )
-    stages = run.folder.results["stages"]
-    genotype = Genotype.loads(run.folder.genotype.read_text(encoding="utf-8"))
-    final = stages["finetuned"]
+    config = run.config
+    network = _network(run.folder, run.dataset, model)
+    names = artifacts_of(["keras", *config.formats], config.quantize)
+    written = _export(run.folder, run.dataset, network, names, run.say)
+    final = run.folder.results["stages"]["finetuned"]
     derived = {
         "params_dense": final["params"],
         "params_nonzero": final["params_nonzero"],
         "flops": final["flops"],
-        **genotype.count(),
+        **_genotype(run.folder).count(),
+        "folded": counting.size_of(network.folded),
     }
-    run.folder.update(derived=derived, artifacts=artifacts)
+    run.folder.update(derived=derived, artifacts=written)
     run.say(stages_table(run.folder.results))
-    for name, artifact in artifacts.items():
-        run.say(
-            f"{name:<12}{artifact['path']:<24}{artifact['bytes']:>12,} bytes  test error {artifact['test_error']:.2f} %"
+    folded = derived["folded"]
+    run.say(
+        f"folded for inference: {folded['params']:,} parameters, {folded['params_nonzero']:,} of them not 0, "
+        f"{folded['flops']:,} multiply-adds"
+    )
+
+
+def export(
+    folder: RunFolder,
+    dataset: ImageDataset,
+    formats: Sequence[str],
+    quantize: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    """Exports the network of a finished run once more, in other formats or in the same.
+
+    Args:
+        folder: of the run; its `results.json` gets the new artifacts, those of other formats stay in it.
+        dataset: what the run was made on.
+        formats: keys of `exporters.formats.FORMATS`.
+        quantize: see `formats.artifacts_of`.
+        say: shows a line to the user.
+
+    Raises:
+        ValueError: if the run is not finished, its data are others, or its `.keras` file is not what it was.
+        ImportError: when a package is missing.
+        ArtifactError: if an artifact does not compute what the model computes; it is not published then.
+    """
+    names = artifacts_of(formats, quantize)
+    folder.refuse_other_data(dataset.describe())
+    path = artifact_path(folder.path, folder.results, "keras")
+    network = _network(folder, dataset, keras.models.load_model(path, compile=False))
+    written = _export(folder, dataset, network, names, say)
+    folder.update(artifacts=folder.results["artifacts"] | written)
+
+
+def artifact_path(workdir: Path, results: dict[str, Any], artifact: str) -> Path:
+    """Returns where an artifact of a run lies, as it was when it was exported.
+
+    Args:
+        workdir: the run folder.
+        results: content of its `results.json`.
+        artifact: key of `exporters.formats.EXPORTERS`.
+
+    Raises:
+        ValueError: if the run has not exported it, it is missing, or it was changed since.
+    """
+    exported = results.get("artifacts")
+    if exported is None:
+        raise ValueError(
+            f"workdir {str(workdir)!r} holds no finished run: run hmnas_tf.search with this --workdir first."
         )
+    if artifact not in exported:
+        raise ValueError(
+            f"{artifact} was not exported in {str(workdir)!r}, which has {', '.join(exported)}: run hmnas_tf.export."
+        )
+    path = workdir / exported[artifact]["path"]
+    if not path.exists():
+        raise ValueError(f"{artifact}: {path} is missing: restore it, or export it again.")
+    if artifacts.digest(path) != exported[artifact]["sha256"]:
+        raise ValueError(
+            f"{artifact}: {path} is not what was exported, its SHA-256 differs: restore it, or export it again."
+        )
+    return path
+
+
+def labelling_of(dataset: ImageDataset) -> Labelling:
+    """Returns what a data set's networks must tell their users."""
+    return Labelling(dataset.class_names, dataset.mean, dataset.std, dataset.image_shape)
 
 
 def reread(folder: RunFolder, say: Callable[[str], None]) -> SearchResult:
     """Returns the result of a finished run from its folder, which it does not change and needs no checkpoints of."""
     say(f"{folder.path} holds a finished run; nothing was changed.")
     say(stages_table(folder.results))
-    model = None
-    if "keras" in folder.results["artifacts"]:
-        model = keras.models.load_model(folder.path / folder.results["artifacts"]["keras"]["path"])
-    genotype = Genotype.loads(folder.genotype.read_text(encoding="utf-8"))
-    return SearchResult(model, genotype, folder.results, folder.path)
+    model = keras.models.load_model(folder.path / folder.results["artifacts"]["keras"]["path"], compile=False)
+    return SearchResult(model, _genotype(folder), folder.results, folder.path)
+
+
+def _genotype(folder: RunFolder) -> Genotype:
+    return Genotype.loads(folder.genotype.read_text(encoding="utf-8"))
+
+
+def _network(folder: RunFolder, dataset: ImageDataset, model: keras.Model) -> artifacts.Network:
+    chosen = np.linspace(0, len(dataset.x_train) - 1, artifacts.CALIBRATION_IMAGES).astype(int)
+    return artifacts.Network(
+        trainable=model,
+        folded=fold(model),
+        labelling=labelling_of(dataset),
+        genotype=folder.genotype.read_text(encoding="utf-8"),
+        calibration=dataset.x_train[np.unique(chosen)],
+    )
+
+
+def _export(
+    folder: RunFolder,
+    dataset: ImageDataset,
+    network: artifacts.Network,
+    names: Sequence[str],
+    say: Callable[[str], None],
+) -> dict[str, dict[str, Any]]:
+    say(f"export: {', '.join(names)}; each is run on the {len(dataset.x_test):,} test images and compared")
+    return artifacts.export_all(network, folder.model, names, dataset.x_test, dataset.y_test, say)

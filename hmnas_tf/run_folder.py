@@ -32,7 +32,7 @@ class RunFolder:
         atomic.write_text(
             self.path / "run.flags", "".join(f"{line}\n" for line in flag_lines(config, self.path))
         )
-        self.results = self._read_results()
+        self.results = read_results(self.path)
 
     @property
     def metrics(self) -> Path:
@@ -86,24 +86,6 @@ class RunFolder:
         atomic.write_json(self.path / "results.json", results)
         self.results = results
 
-    def _read_results(self) -> dict[str, Any]:
-        path = self.path / "results.json"
-        if not path.exists():
-            return {"schema": SCHEMA, "stages": {}}
-        try:
-            results = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{path} is not JSON ({error}): remove it to evaluate the stages again."
-            ) from error
-        if (
-            not isinstance(results, dict)
-            or results.get("schema") != SCHEMA
-            or not isinstance(results.get("stages"), dict)
-        ):
-            raise ValueError(f"{path} is not a results file of schema {SCHEMA}: take another --workdir.")
-        return results
-
     def _refuse_other_run(self, config: Config) -> None:
         path = self.path / "run.flags"
         if not path.exists():
@@ -111,16 +93,39 @@ class RunFolder:
         old = dict(
             line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line
         )
-        new = dict(line.split("=", 1) for line in flag_lines(config, self.path))
-        old["--workdir"] = new["--workdir"]
-        differing = [
-            f"{k[2:]} was {old.get(k, 'not set')!r}, now {v!r}" for k, v in new.items() if old.get(k) != v
-        ]
+        # A flag that was not there when the run began did what its default does.
+        defaults, new = (
+            dict(line.split("=", 1) for line in flag_lines(c, self.path)) for c in (Config(), config)
+        )
+        old = defaults | old | {"--workdir": new["--workdir"]}
+        differing = [f"{k[2:]} was {old[k]!r}, now {v!r}" for k, v in new.items() if old[k] != v]
         if differing:
             raise ValueError(
                 f"workdir {str(self.path)!r} holds a run with other flags ({'; '.join(differing)}): take the same "
                 "flags to continue it, or another --workdir."
             )
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Returns the content of `results.json`, of a run without one an empty result.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    path = folder / "results.json"
+    if not path.exists():
+        return {"schema": SCHEMA, "stages": {}}
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}): remove it to evaluate the stages again.") from error
+    if (
+        not isinstance(results, dict)
+        or results.get("schema") != SCHEMA
+        or not isinstance(results.get("stages"), dict)
+    ):
+        raise ValueError(f"{path} is not a results file of schema {SCHEMA}: take another --workdir.")
+    return results
 
 
 def flag_lines(config: Config, workdir: Path) -> list[str]:

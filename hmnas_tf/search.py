@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 
 from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.algorithm import search
-from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.command_line import say
 
 
 class _Module(types.ModuleType):
@@ -24,7 +25,13 @@ class _Module(types.ModuleType):
 sys.modules[__name__].__class__ = _Module
 
 
+def run(workdir: Path) -> None:
+    """Runs the command."""
+    dataset, config = command_line.given()
+    search(dataset, config, workdir, say=say)
+
+
 if __name__ == "__main__":
     command_line.define_flags()
     flags.adopt_module_key_flags(command_line)
-    command_line.start("search", lambda dataset, config: search(dataset, config, FLAGS.workdir, say=say))
+    command_line.start("search", run)

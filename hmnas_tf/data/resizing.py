@@ -1,4 +1,4 @@
-"""The one way images change their size here: centre crop to a square, then an antialiased resize."""
+"""The one way images change their size here: usually a centre crop to a square, then an antialiased resize."""
 
 from __future__ import annotations
 
@@ -27,6 +27,22 @@ def crop_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
     top, left = (height - side) // 2, (width - side) // 2
     square = images[..., top : top + side, left : left + side, :]
     return tf.cast(tf.round(tf.image.resize(square, (size, size), antialias=True)), tf.uint8)
+
+
+def fit(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Brings pictures of any size to the size of a network's input.
+
+    Args:
+        images: uint8 [H, W, C] or [B, H, W, C].
+        height: of the result, pixels.
+        width: of the result, pixels. If it is the height, `crop_and_resize` does it; else the whole picture is resized.
+
+    Returns:
+        uint8 [height, width, C] or [B, height, width, C].
+    """
+    if height == width:
+        return crop_and_resize(images, height)
+    return tf.cast(tf.round(tf.image.resize(images, (height, width), antialias=True)), tf.uint8)
 
 
 def resize_array(images: np.ndarray, size: int) -> np.ndarray:

@@ -18,8 +18,8 @@ def derive(supernet: Supernet, genotype: Genotype, image_shape: tuple[int, int, 
     """Returns the network that a genotype leaves of a supernet, with the supernet's values.
 
     No masked operation, edge, dead node or unused cell exists in it, nor the input channels that dead nodes fed. In
-    inference mode it computes what the masked supernet computes. Its batch normalizations are affine. The last one of an
-    operation starts from the operation's and its edge's importance as its scale, so that fine-tuning can go on from
+    inference mode it computes what the masked supernet computes. Its batch normalizations are affine. The last one of
+    an operation starts from the operation's and its edge's importance as its scale, so that fine-tuning can go on from
     there, all others from scale 1 (§3.4, DECISION). Masked weights are exact zeros.
 
     Args:

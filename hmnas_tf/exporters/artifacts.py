@@ -1,154 +1,198 @@
-"""All artifacts of a run: written, reloaded in their own runtime, compared, measured, and only then named.
-
-Add an exporter by a line in `EXPORTERS`.
-"""
+"""All artifacts of a run: written, run in their own runtime, compared, measured, and only then named."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import json
+import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from hmnas_tf.exporters import contract, keras_model, onnx_model, parity, saved_model
+from hmnas_tf.exporters import clean_process, parity
+from hmnas_tf.exporters.contract import Cargo, Labelling
+from hmnas_tf.exporters.formats import EXPORTERS, missing_requirements
+from hmnas_tf.exporters.parity import ArtifactError
+
+BATCH = 64  # images at a time
+CALIBRATION_IMAGES = 128
 
 
 @dataclasses.dataclass(frozen=True)
-class Exporter:
-    """One format.
+class Network:
+    """A network that is to be exported.
 
     Attributes:
-        file_name: its place below the model folder.
-        write: called with (model, path, labelling, check); calls check before the artifact gets its name and returns
-            the path it published.
-        load: how the format's own runtime reads that path, as a function from images to logits.
-        missing: messages about packages that are not installed; [] when the format can be written here.
+        trainable: stock layers, float32; input `image` [None, H, W, C], output logits [None, classes].
+        folded: the same function, for inference.
+        labelling: what travels with it.
+        genotype: JSON text of its architecture.
+        calibration: uint8 [N, H, W, C], some training images.
     """
 
-    file_name: str
-    write: Callable[[keras.Model, Path, contract.Labelling, parity.Check], Path]
-    load: Callable[[Path], parity.Predict]
-    missing: Callable[[], list[str]] = list
+    trainable: keras.Model
+    folded: keras.Model
+    labelling: Labelling
+    genotype: str
+    calibration: np.ndarray
 
-
-def missing_requirements(formats: Iterable[str]) -> list[str]:
-    """Says before a training of days whether its artifacts can be written at the end; imports nothing.
-
-    Args:
-        formats: keys of `EXPORTERS`.
-
-    Returns:
-        One-line messages with the command that installs what is missing; [] when nothing is.
-
-    Raises:
-        ValueError: on an unknown format.
-    """
-    return [message for name in _known(formats) for message in EXPORTERS[name].missing()]
+    def cargo(self, folded: bool) -> Cargo:
+        """Returns one form of it."""
+        model = self.folded if folded else self.trainable
+        return Cargo(model, self.labelling, self.genotype, self.calibration)
 
 
 def export_all(
-    model: keras.Model,
+    network: Network,
     model_dir: Path,
-    formats: Sequence[str],
-    labelling: contract.Labelling,
-    images: np.ndarray,
+    artifacts: Iterable[str],
+    pixels: np.ndarray,
     labels: np.ndarray,
-    batch_size: int = 64,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, dict[str, Any]]:
-    """Writes the artifacts of a run and measures each in its own runtime.
+    """Writes artifacts and measures each in its own runtime, in a process of its own.
 
     Running it again is safe: files are replaced atomically, a SavedModel takes the next version.
 
     Args:
-        model: stock layers, float32; input `image` [None, H, W, C], output logits [None, classes].
+        network: what to export.
         model_dir: `model/` in the run folder; made when missing.
-        formats: keys of `EXPORTERS`.
-        labelling: what travels into every artifact.
-        images: test images float32 [N, H, W, C], normalised; may be a memory map.
+        artifacts: keys of `EXPORTERS`.
+        pixels: test images uint8 [N, H, W, C].
         labels: their classes, integers [N].
-        batch_size: images at a time.
+        say: shows a line to the user.
 
     Returns:
-        For each format: `path` relative to the run folder, `bytes`, `gzip_bytes` (level 6: what a compressed download
-        costs), `max_abs_difference` from the model's logits, `relative_difference` (the same over the largest logit)
-        and `test_error` in percent.
+        For each artifact what `measure` returns, and its `path` relative to the run folder.
 
     Raises:
         ValueError: on arguments that do not fit together or a model that cannot be exported faithfully.
-        ImportError: when a format needs a package that is not installed.
-        parity.ParityError: when an artifact does not compute what the model computes; that artifact is not published.
+        ImportError: when a package is missing.
+        ArtifactError: when an artifact does not compute what the model computes; that artifact is not published.
     """
-    for message in missing_requirements(formats):
+    artifacts = list(artifacts)
+    for message in missing_requirements(artifacts):
         raise ImportError(message)
-    contract.require_exportable(model, labelling)
-    _require_examples(images, labels, labelling, batch_size)
-    expected = parity.logits_of(parity.predict_function(model), images, batch_size)
+    _require_examples(pixels, labels, network.labelling)
+    cargo = {folded: network.cargo(folded) for folded in (False, True)}
+    expected = parity.logits_of(network.trainable, network.labelling, pixels, BATCH)
     results = {}
-    for name in formats:
-        exporter = EXPORTERS[name]
-        measured: dict[str, float] = {}
+    with stored(pixels) as stored_pixels:
+        for name in artifacts:
+            exporter = EXPORTERS[name]
+            measured: dict[str, Any] = {}
 
-        def check(path: Path, name=name, load=exporter.load, measured=measured) -> None:
-            logits = parity.logits_of(load(path), images, batch_size)
-            absolute, relative = parity.require_equal_logits(name, expected, logits)
-            error = 100.0 * float(np.mean(logits.argmax(-1) != labels))
-            measured.update(max_abs_difference=absolute, relative_difference=relative, test_error=error)
+            def check(path: Path, name=name, measured=measured) -> None:
+                measured.update(measure(name, path, network.labelling, stored_pixels, labels, expected))
 
-        path = exporter.write(model, Path(model_dir) / exporter.file_name, labelling, check)
-        relative_path = path.relative_to(Path(model_dir).parent).as_posix()
-        results[name] = {"path": relative_path, **_sizes(path), **measured}
+            path = exporter.write(cargo[exporter.folded], Path(model_dir) / exporter.file_name, check)
+            results[name] = {"path": path.relative_to(Path(model_dir).parent).as_posix(), **measured}
+            say(
+                f"{name:<13}{results[name]['path']:<28}{measured['bytes']:>11,} bytes  "
+                f"test error {measured['test_error']:.2f} %"
+            )
     return results
 
 
-def _known(formats: Iterable[str]) -> list[str]:
-    formats = list(formats)
-    unknown = [name for name in formats if name not in EXPORTERS]
-    if unknown:
-        raise ValueError(
-            f"formats: expected some of {', '.join(sorted(EXPORTERS))}, received {', '.join(unknown)}"
+def measure(
+    artifact: str,
+    path: Path,
+    labelling: Labelling,
+    pixels: Path,
+    labels: np.ndarray,
+    expected: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Runs an artifact in a process of its own and judges it.
+
+    Args:
+        artifact: key of `EXPORTERS`.
+        path: where it is.
+        labelling: what must lie in it.
+        pixels: test images, an `.npy` file of uint8 [N, H, W, C].
+        labels: their classes, integers [N].
+        expected: the model's logits [N, classes]; None leaves the comparison out.
+
+    Returns:
+        `bytes`, `gzip_bytes` (level 6: what a compressed download costs), `sha256` of names and contents, `test_error`
+        in percent, `seconds` of a batch of 1 and of 32 and, if there is something to compare with,
+        `max_abs_difference` from the model's logits and `relative_difference` (the same over the largest logit).
+
+    Raises:
+        ArtifactError: if it cannot be run, has other labels, or differs from the model.
+    """
+    exporter = EXPORTERS[artifact]
+    found = clean_process.run(artifact, exporter.runtime, path, pixels)
+    logits, held = found["logits"], json.loads(str(found["labelling"]))
+    differing = [k for k, v in json.loads(labelling.to_json()).items() if held.get(k) != v]
+    if differing:
+        raise ArtifactError(
+            f"{artifact}: expected the labelling of this run, received another {', '.join(differing)}; not published"
         )
-    return formats
+    if not np.isfinite(logits).all():
+        raise ArtifactError(f"{artifact}: expected finite logits, received NaN or infinity; not published")
+    result = _sizes(path) | {"test_error": parity.test_error(logits, labels)}
+    result["seconds"] = {"batch_1": float(found["seconds"][1]), "batch_32": float(found["seconds"][2])}
+    if expected is not None:
+        if exporter.tolerance is None:
+            absolute, relative = parity.require_similar_error(artifact, expected, logits, labels)
+        else:
+            absolute, relative = parity.require_equal_logits(artifact, expected, logits, exporter.tolerance)
+        exporter.compare(found, expected, labelling)
+        result |= {"max_abs_difference": absolute, "relative_difference": relative}
+    return result
 
 
-def _require_examples(
-    images: np.ndarray, labels: np.ndarray, labelling: contract.Labelling, batch_size: int
-) -> None:
-    if images.dtype != np.float32 or images.shape[1:] != labelling.image_shape or len(images) == 0:
-        expected = ("N", *labelling.image_shape)
-        received = f"{images.dtype} {images.shape}"
-        raise ValueError(f"images: expected normalised float32 {expected} with N >= 1, received {received}")
-    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+@contextlib.contextmanager
+def stored(pixels: np.ndarray) -> Iterator[Path]:
+    """Yields a temporary `.npy` file of images, from which processes read what they need."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pixels.npy")
+        np.save(path, pixels)
+        yield path
+
+
+def digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of the names and contents of all files of a folder."""
+    hasher = hashlib.sha256()
+    for file in _files(path):
+        if path.is_dir():
+            hasher.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        for chunk in _chunks(file):
+            hasher.update(chunk)
+    return hasher.hexdigest()
+
+
+def _require_examples(pixels: np.ndarray, labels: np.ndarray, labelling: Labelling) -> None:
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != labelling.image_shape or len(pixels) == 0:
+        expected, received = ("N", *labelling.image_shape), f"{pixels.dtype} {pixels.shape}"
+        raise ValueError(f"pixels: expected uint8 {expected} with N >= 1, received {received}")
+    if labels.shape != pixels.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"labels: expected integers of shape {images.shape[:1]}, received {labels.dtype} {labels.shape}"
+            f"labels: expected integers of shape {pixels.shape[:1]}, received {labels.dtype} {labels.shape}"
         )
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected at least 1, received {batch_size}")
 
 
-def _sizes(path: Path) -> dict[str, int]:
-    """Bytes of a file or of all files of a folder, and of their concatenation by name under gzip level 6."""
+def _sizes(path: Path) -> dict[str, Any]:
     compressor = zlib.compressobj(6, wbits=31)  # 31: a gzip container whose header holds no time and no name
     plain = packed = 0
-    for chunk in _chunks(path):
-        plain += len(chunk)
-        packed += len(compressor.compress(chunk))
-    return {"bytes": plain, "gzip_bytes": packed + len(compressor.flush())}
+    for file in _files(path):
+        for chunk in _chunks(file):
+            plain += len(chunk)
+            packed += len(compressor.compress(chunk))
+    return {"bytes": plain, "gzip_bytes": packed + len(compressor.flush()), "sha256": digest(path)}
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                yield chunk
+def _files(path: Path) -> list[Path]:
+    return sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
 
 
-EXPORTERS: dict[str, Exporter] = {
-    "keras": Exporter("derived.keras", keras_model.save_keras, keras_model.load_keras),
-    "onnx": Exporter("model.onnx", onnx_model.export_onnx, onnx_model.load_onnx, onnx_model.missing_packages),
-    "saved_model": Exporter("saved_model", saved_model.export_saved_model, saved_model.load_saved_model),
-}
+def _chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            yield chunk

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
+PROBABILITIES_NAME = "probabilities"
+
+Check = Callable[[Path], None]  # given the artifact under its temporary name; raises to stop its publication
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +77,30 @@ class Labelling:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
-def require_exportable(model: keras.Model, labelling: Labelling | None = None) -> None:
+@dataclasses.dataclass(frozen=True)
+class Cargo:
+    """What an exporter writes.
+
+    Attributes:
+        model: stock layers, float32; input `image` [None, H, W, C], output logits [None, classes].
+        labelling: what its users must know.
+        genotype: JSON text of the architecture.
+        calibration: uint8 [N, H, W, C], training images whose activations give int8 its ranges.
+
+    Raises:
+        ValueError: when the model cannot be exported faithfully, see `require_exportable`.
+    """
+
+    model: keras.Model
+    labelling: Labelling
+    genotype: str
+    calibration: np.ndarray
+
+    def __post_init__(self) -> None:
+        require_exportable(self.model, self.labelling)
+
+
+def require_exportable(model: keras.Model, labelling: Labelling) -> None:
     """Refuses a model that an exporter would turn into a wrong or unloadable artifact, before anything is written.
 
     The formats fail late and unclearly: NaN is exported without complaint, a bfloat16 model passes ONNX's checker
@@ -81,7 +108,7 @@ def require_exportable(model: keras.Model, labelling: Labelling | None = None) -
 
     Args:
         model: input `image` float32 [None, H, W, C], output logits [None, classes].
-        labelling: checked against the model when given.
+        labelling: checked against the model.
 
     Raises:
         ValueError: naming what was expected, what was received and the remedy.
@@ -106,7 +133,7 @@ def require_exportable(model: keras.Model, labelling: Labelling | None = None) -
             )
 
 
-def _require_signature(model: keras.Model, labelling: Labelling | None) -> None:
+def _require_signature(model: keras.Model, labelling: Labelling) -> None:
     inputs, outputs = getattr(model, "inputs", None) or (), getattr(model, "outputs", None) or ()
     received = [(tensor.name, tuple(tensor.shape), tensor.dtype) for tensor in inputs]
     fixed = len(received) == 1 and received[0][0] == INPUT_NAME and received[0][2] == "float32"
@@ -118,8 +145,6 @@ def _require_signature(model: keras.Model, labelling: Labelling | None) -> None:
     shapes = [tuple(tensor.shape) for tensor in outputs]
     if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] is None:
         raise ValueError(f"expected one output of logits (None, classes), received {shapes}")
-    if labelling is None:
-        return
     if received[0][1][1:] != labelling.image_shape:
         raise ValueError(
             f"image_shape: expected {received[0][1][1:]} as the model's input, received {labelling.image_shape}"

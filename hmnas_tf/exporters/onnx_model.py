@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
+import logging
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf import atomic
+from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.exporters import contract, parity
+from hmnas_tf.exporters.contract import INPUT_NAME, OUTPUT_NAME, PROBABILITIES_NAME, Cargo
 
 # tf2onnx refuses 19 and above; with 18 global pooling stays a ReduceMean between two transposes.
 OPSET = 17
@@ -33,76 +37,121 @@ def missing_packages() -> list[str]:
     ]
 
 
-def export_onnx(
-    model: keras.Model,
-    path: str | os.PathLike,
-    labelling: contract.Labelling,
-    check: parity.Check | None = None,
-) -> Path:
-    """Writes the model as ONNX with fixed image size and free batch size, verified in onnxruntime.
+def export_onnx(cargo: Cargo, path: Path, check: contract.Check, batch: int | str = BATCH_NAME) -> Path:
+    """Writes the model as ONNX with a fixed image size.
 
     The image size is fixed because dilated convolutions on a free one become dozens of shape operations. tf2onnx
-    reports success on operations it cannot convert, hence the full checker and a run before the file gets its name.
+    reports success on operations it cannot convert, hence the full checker before the file gets its name.
 
     Args:
-        model: stock layers, float32; input `image` [None, H, W, C], output logits [None, classes].
+        cargo: what to write; labelling and genotype become the file's metadata, lists as JSON.
         path: the file; one that exists is replaced atomically.
-        labelling: written into the file's metadata, lists as JSON.
-        check: called with the finished file before it gets its name; by default it is run and compared.
+        check: called with the finished file before it gets its name.
+        batch: images at a time, a number or the name of a free dimension. The compilers of phones take only numbers.
 
     Returns:
-        `path`. Input `image` float32 [batch, H, W, C], output `logits` float32 [batch, classes].
+        `path`. Input `image` float32 [batch, H, W, C]; outputs `logits` and `probabilities` float32 [batch, classes].
 
     Raises:
         ImportError: when a package is missing, with the command that installs it.
-        ValueError: when the model cannot be exported faithfully.
-        parity.ParityError: when the file does not compute what the model computes; `path` is then unchanged.
+        ArtifactError: from `check`; `path` is then unchanged.
     """
+    _require_packages()
+    return _replace(path, _finish(_convert(cargo.model), cargo, batch), check)
+
+
+def export_int8(cargo: Cargo, path: Path, check: contract.Check) -> Path:
+    """Writes the model as ONNX with weights by channel and activations in 8 bits, as pairs of quantize and dequantize.
+
+    Args:
+        cargo: what to write; its calibration images give the activations' ranges.
+        path: the file; one that exists is replaced atomically.
+        check: called with the finished file before it gets its name.
+
+    Returns:
+        `path`; inputs and outputs as of `export_onnx`, float32.
+
+    Raises:
+        ImportError: when a package is missing, with the command that installs it.
+        ArtifactError: from `check`; `path` is then unchanged.
+    """
+    _require_packages()
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, quantized = (Path(folder, name) for name in ("plain", "prepared", "quantized"))
+        onnx.save(_finish(_convert(cargo.model), cargo, BATCH_NAME), plain)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)  # shapes are known
+        # Its advice to do what the line above does comes all the same.
+        logging.getLogger().addFilter(_is_no_advice)
+        try:
+            quantization.quantize_static(
+                prepared,
+                quantized,
+                _Calibration(cargo),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                reduce_range=True,  # 7 bits: with 8, sums of two products overflow on x86 without VNNI
+            )
+        finally:
+            logging.getLogger().removeFilter(_is_no_advice)
+        proto = onnx.load(quantized)
+    _describe(proto, cargo)
+    onnx.checker.check_model(proto, full_check=True)
+    return _replace(path, proto, check)
+
+
+class _Calibration:
+    """Gives onnxruntime's calibration one image after the other."""
+
+    def __init__(self, cargo: Cargo):
+        images = normalise(cargo.calibration, cargo.labelling.mean, cargo.labelling.std).numpy()
+        self._rest: Iterator[np.ndarray] = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._rest, None)
+        return None if image is None else {INPUT_NAME: image[None]}
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        given = self.get_next()
+        if given is None:
+            raise StopIteration
+        return given
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return "pre-processing before quantization" not in record.getMessage()
+
+
+def _require_packages() -> None:
     for message in missing_packages():
         raise ImportError(message)
-    contract.require_exportable(model, labelling)
-    check = check or parity.noise_check("onnx", model, load_onnx)
-    proto = _finish(_convert(model), labelling)
+
+
+def _replace(path: Path, proto: Any, check: contract.Check) -> Path:
     with atomic.replacing(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
         check(temporary)
-    return Path(path)
-
-
-def load_onnx(path: str | os.PathLike) -> parity.Predict:
-    """Loads an ONNX file in onnxruntime on the CPU.
-
-    Args:
-        path: the file.
-
-    Returns:
-        A function from normalised images float32 [B, H, W, C] to logits float32 [B, classes].
-
-    Raises:
-        ImportError: when a package is missing, with the command that installs it.
-    """
-    for message in missing_packages():
-        raise ImportError(message)
-    import onnxruntime  # an extra: only those who ask for ONNX need it
-
-    session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        return session.run([contract.OUTPUT_NAME], {contract.INPUT_NAME: images})[0]
-
-    return predict
+    return path
 
 
 def _convert(model: keras.Model) -> Any:
     import tf2onnx
 
     core = parity.inference_function(model)
-    # The dictionary names the output; without it tf2onnx calls it Identity:0.
-    function = tf.function(
-        lambda image: {contract.OUTPUT_NAME: core(image)},
-        input_signature=core.input_signature,
-        autograph=False,
-    )
+
+    def named(image: tf.Tensor) -> dict[str, tf.Tensor]:  # without names tf2onnx calls them Identity:0
+        logits = core(image)
+        return {OUTPUT_NAME: logits, PROBABILITIES_NAME: tf.nn.softmax(logits)}
+
+    function = tf.function(named, input_signature=core.input_signature, autograph=False)
     proto, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
     foreign = sorted(
         {f"{node.domain}.{node.op_type}" for node in proto.graph.node if node.domain not in _STANDARD_DOMAINS}
@@ -112,23 +161,33 @@ def _convert(model: keras.Model) -> Any:
     return proto
 
 
-def _finish(proto: Any, labelling: contract.Labelling) -> Any:
+def _finish(proto: Any, cargo: Cargo, batch: int | str) -> Any:
     import onnx
 
     for value in (*proto.graph.input, *proto.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
+        dimension = value.type.tensor_type.shape.dim[0]
+        if isinstance(batch, str):
+            dimension.dim_param = batch
+        else:
+            dimension.dim_value = batch
     del proto.graph.value_info[
         :
     ]  # inferred again below; the old ones carry the old name of the batch dimension
+    _describe(proto, cargo)
+    proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _describe(proto: Any, cargo: Cargo) -> None:
+    import onnx
+
     standard = [opset for opset in proto.opset_import if opset.domain in _STANDARD_DOMAINS]
     del proto.opset_import[:]
     proto.opset_import.extend(standard)
     proto.graph.name = proto.producer_name = "hmnas_tf"
     proto.producer_version = _version()
-    onnx.helper.set_model_props(proto, labelling.to_strings())
-    proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+    onnx.helper.set_model_props(proto, cargo.labelling.to_strings() | {"genotype": cargo.genotype})
 
 
 def _version() -> str:

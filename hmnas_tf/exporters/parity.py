@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import keras
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.exporters import contract
-
-Predict = Callable[
-    [np.ndarray], np.ndarray
-]  # float32 [B, H, W, C], normalised -> logits float32 [B, classes]
-Check = Callable[[Path], None]  # given the artifact under its temporary name; raises to stop its publication
 
 # Relative, because the logits of an untrained network are tiny and any absolute tolerance would pass them. Runtimes
 # that sum in another order differ by 1e-7 to 2e-6.
 TOLERANCE = 1e-5
+HALF_TOLERANCE = 1e-2  # of weights rounded to 16 bits
+MOST_LOST = 5.0  # points of test error that 8 bits may cost; more means that the calibration went wrong
 
 
-class ParityError(RuntimeError):
-    """An artifact does not compute what its model computes; it has not been published."""
-
-
-def predict_function(model: keras.Model) -> Predict:
-    """Returns the model's inference as a function of arrays.
-
-    Not `model.predict`, which compiles with XLA when it can and then rounds differently.
-
-    Args:
-        model: input `image` float32 [None, H, W, C], output logits [None, classes].
-
-    Returns:
-        A function from normalised images float32 [B, H, W, C] to logits float32 [B, classes].
-    """
-    core = inference_function(model)
-    return lambda images: core(tf.constant(images, tf.float32)).numpy()
+class ArtifactError(RuntimeError):
+    """An artifact cannot be run or does not compute what its model computes; it has not been published."""
 
 
 def inference_function(model: keras.Model) -> tf.function:
@@ -54,74 +34,101 @@ def inference_function(model: keras.Model) -> tf.function:
     return tf.function(lambda image: model(image, training=False), input_signature=signature, autograph=False)
 
 
-def logits_of(predict: Predict, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Returns the logits of all images, computed in batches.
+def logits_of(
+    model: keras.Model, labelling: contract.Labelling, pixels: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Returns the model's logits of images, computed in batches.
+
+    Not `model.predict`, which compiles with XLA when it can and then rounds differently.
 
     Args:
-        predict: the model or an artifact.
-        images: float32 [N, H, W, C], normalised; may be a memory map.
+        model: input `image` float32 [None, H, W, C], output logits [None, classes].
+        labelling: how pixels are normalised.
+        pixels: uint8 [N, H, W, C]; may be a memory map.
         batch_size: images at a time.
 
     Returns:
         Logits float32 [N, classes].
     """
-    starts = range(0, len(images), batch_size)
-    return np.concatenate([predict(np.asarray(images[start : start + batch_size])) for start in starts])
+    core = inference_function(model)
+    parts = (pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size))
+    return np.concatenate([core(normalise(part, labelling.mean, labelling.std)).numpy() for part in parts])
 
 
-def require_equal_logits(artifact: str, expected: np.ndarray, received: np.ndarray) -> tuple[float, float]:
+def require_equal_logits(
+    artifact: str, expected: np.ndarray, received: np.ndarray, tolerance: float = TOLERANCE
+) -> tuple[float, float]:
     """Compares an artifact's logits with its model's.
 
-    Equal means `max|received - expected| / max|expected| <= TOLERANCE` and the same first class for every image whose
+    Equal means `max|received - expected| / max|expected| <= tolerance` and the same first class for every image whose
     lead over the second class is not itself below that tolerance.
 
     Args:
         artifact: its name, for the message.
         expected: the model's logits [N, classes].
         received: the artifact's logits [N, classes].
+        tolerance: relative.
 
     Returns:
         The largest absolute difference in units of the logits, and the same divided by the largest logit.
 
     Raises:
-        ParityError: naming both numbers when the artifact differs from its model.
+        ArtifactError: naming both numbers when the artifact differs from its model.
     """
-    if expected.shape != received.shape:
-        raise ParityError(f"{artifact}: expected logits of shape {expected.shape}, received {received.shape}")
+    absolute, relative = difference(artifact, expected, received)
     scale = float(np.abs(expected).max())
-    absolute = float(np.abs(received - expected).max())
-    relative = absolute / scale if scale else absolute
     second, first = np.partition(expected, -2, axis=-1)[:, -2:].T if expected.shape[-1] > 1 else (0.0, np.inf)
-    clear = first - second > TOLERANCE * scale
+    # Both logits may move by the tolerance, so that a lead of twice of it can be lost.
+    clear = first - second > 2 * tolerance * scale
     moved = int(np.sum(clear & (expected.argmax(-1) != received.argmax(-1))))
     # `not <=` rather than `>`, so that NaN fails too.
-    if moved or not relative <= TOLERANCE:
-        raise ParityError(
-            f"{artifact}: expected the model's logits within {TOLERANCE:g} of the largest and the same first class, "
+    if moved or not relative <= tolerance:
+        raise ArtifactError(
+            f"{artifact}: expected the model's logits within {tolerance:g} of the largest and the same first class, "
             f"received a relative difference of {relative:.3g} (absolute {absolute:.3g}) and {moved} of "
             f"{len(expected)} images in another class; not published"
         )
     return absolute, relative
 
 
-def noise_check(artifact: str, model: keras.Model, load: Callable[[Path], Predict]) -> Check:
-    """Returns the check of an exporter that is given none: reload, run a batch of 3 and one of 1, compare.
-
-    Loading alone proves little: a SavedModel without its variables loads and fails only when it runs.
+def require_similar_error(
+    artifact: str, expected: np.ndarray, received: np.ndarray, labels: np.ndarray
+) -> tuple[float, float]:
+    """Compares the test error of an artifact of 8 bits, whose logits differ by design, with its model's.
 
     Args:
         artifact: its name, for the message.
-        model: what the artifact was made of.
-        load: how the artifact's own runtime reads it.
+        expected: the model's logits [N, classes].
+        received: the artifact's logits [N, classes].
+        labels: the classes, integers [N].
 
     Returns:
-        A function of the artifact's path that raises `ParityError` when it differs from the model.
+        As `require_equal_logits` does.
+
+    Raises:
+        ArtifactError: when a logit is not finite or the test error is more than `MOST_LOST` points above the model's.
     """
+    absolute, relative = difference(artifact, expected, received)
+    lost = test_error(received, labels) - test_error(expected, labels)
+    if not (np.isfinite(absolute) and lost <= MOST_LOST):
+        raise ArtifactError(
+            f"{artifact}: expected at most {MOST_LOST:g} points of test error more than the model's, received "
+            f"{lost:.2f} (relative difference {relative:.3g}); not published: calibrate with more training images"
+        )
+    return absolute, relative
 
-    def check(path: Path) -> None:
-        shape = (4, *model.inputs[0].shape[1:])
-        images = np.random.default_rng(0).standard_normal(shape, np.float32)
-        expected = logits_of(predict_function(model), images, 3)
-        require_equal_logits(artifact, expected, logits_of(load(path), images, 3))
 
-    return check
+def difference(artifact: str, expected: np.ndarray, received: np.ndarray) -> tuple[float, float]:
+    """Returns the largest absolute difference of two arrays of logits, and the same divided by the largest logit."""
+    if expected.shape != received.shape:
+        raise ArtifactError(
+            f"{artifact}: expected logits of shape {expected.shape}, received {received.shape}"
+        )
+    scale = float(np.abs(expected).max())
+    absolute = float(np.abs(received - expected).max())
+    return absolute, absolute / scale if scale else absolute
+
+
+def test_error(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the share of images in another class than their own, in percent."""
+    return 100.0 * float(np.mean(logits.argmax(-1) != labels))

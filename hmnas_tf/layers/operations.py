@@ -3,7 +3,8 @@
 An operation is a Keras layer made with `(channels, edges=..., strides=1 or 2, affine=..., threshold=...)`. It computes
 the operation for all `edges` that leave one node, each with its own weights: from [batch, height, width, channels] and
 the edges' mixing weights [edges] to a list of `edges` tensors weight * o(x), each
-[batch, ceil(height / strides), ceil(width / strides), channels]. `stock` expresses one edge in stock Keras layers. Adding an operation means adding its class and its line in `OPERATIONS`.
+[batch, ceil(height / strides), ceil(width / strides), channels]. `stock` expresses one edge in stock Keras layers.
+Adding an operation means adding its class and its line in `OPERATIONS`.
 """
 
 from __future__ import annotations

@@ -63,9 +63,19 @@ def network_multiply_adds(network: keras.Model) -> int:
 
 
 def size_of(network: keras.Model) -> dict[str, int]:
-    """Returns parameters, non-zero parameters and multiply-adds of a derived network."""
+    """Returns parameters, non-zero parameters and multiply-adds of a network of stock layers.
+
+    Scalings by channel, which a folded network has where the derived one has batch normalizations, count as parameters.
+    """
+    scalings = [
+        np.size(value)
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Rescaling)
+        for value in (layer.scale, layer.offset)
+        if np.ndim(value)
+    ]
     return {
-        "params": parameters(network.trainable_variables),
-        "params_nonzero": nonzero_parameters(network.trainable_variables),
+        "params": parameters(network.trainable_variables) + sum(scalings),
+        "params_nonzero": nonzero_parameters(network.trainable_variables) + sum(scalings),
         "flops": network_multiply_adds(network),
     }

@@ -1,0 +1,55 @@
+"""Measures the test error of a run's artifacts in their own runtimes: `python -m hmnas_tf.evaluate --workdir=...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from hmnas_tf import command_line
+from hmnas_tf.command_line import FLAGS, complain, say
+from hmnas_tf.exporters.formats import FORMATS, INT8
+from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.use import evaluations
+
+
+def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
+    """Makes the flags of this command."""
+    command_line.define_workdir("Run folder of a finished search.", flag_values)
+    flags.DEFINE_list(
+        "artifact",
+        [],
+        f"Comma list of formats or single artifacts to evaluate; none is all. Known: {', '.join(known())}.",
+        flag_values=flag_values,
+    )
+
+
+def known() -> list[str]:
+    """Returns what `--artifact` takes."""
+    return sorted({*FORMATS, *INT8.values(), *(name for names in FORMATS.values() for name in names)})
+
+
+def run(workdir: Path) -> int:
+    """Runs the command; returns the exit code, 2 if an artifact is not sound."""
+    unknown = [word for word in FLAGS.artifact if word not in known()]
+    if unknown:
+        raise ValueError(f"artifact={unknown[0]!r} is none of {', '.join(known())}.")
+    dataset, config = command_line.recorded(workdir)
+    code = 0
+    for artifact, outcome in evaluations(RunFolder(workdir, config), dataset, FLAGS.artifact):
+        if isinstance(outcome, Exception):
+            complain("evaluate", outcome)
+            code = 2
+        else:
+            seconds = outcome["seconds"]
+            say(
+                f"{artifact:<13} test error {outcome['test_error']:6.2f} %  batch of 1 "
+                f"{1e3 * seconds['batch_1']:8.2f} ms  batch of 32 {1e3 * seconds['batch_32']:8.2f} ms"
+            )
+    return code
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.adopt_module_key_flags(command_line)
+    command_line.start("evaluate", run)

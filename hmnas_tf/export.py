@@ -1,0 +1,43 @@
+"""Exports the network of a finished run: `python -m hmnas_tf.export --workdir=... --formats=onnx --quantize=int8`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from hmnas_tf import command_line
+from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of
+from hmnas_tf.publication import export
+from hmnas_tf.run_folder import RunFolder
+
+
+def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
+    """Makes the flags of this command."""
+    command_line.define_workdir("Run folder of a finished search.", flag_values)
+    flags.DEFINE_list(
+        "formats",
+        ["saved_model", "onnx", "litert"],
+        f"Comma list of the formats to write. Known: {', '.join(sorted(FORMATS))}.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "quantize",
+        ["none"],
+        f"Comma list of {' and '.join(QUANTIZATIONS)}; int8 adds files with 8-bit weights and activations.",
+        flag_values=flag_values,
+    )
+
+
+def run(workdir: Path) -> None:
+    """Runs the command."""
+    artifacts_of(FLAGS.formats, FLAGS.quantize)  # a wrong word is told before the images are read
+    dataset, config = command_line.recorded(workdir)
+    export(RunFolder(workdir, config), dataset, FLAGS.formats, FLAGS.quantize, say)
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.adopt_module_key_flags(command_line)
+    command_line.start("export", run)

@@ -1,0 +1,114 @@
+"""What can be exported, and what a user asks for with it.
+
+Add an exporter by a line in `EXPORTERS`, and by one in `FORMATS` for those that ask for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmnas_tf.exporters import contract, keras_model, litert, onnx_model, parity, saved_model
+from hmnas_tf.exporters.contract import Cargo, Labelling
+
+
+@dataclasses.dataclass(frozen=True)
+class Exporter:
+    """One artifact.
+
+    Attributes:
+        file_name: its place below the model folder.
+        write: called with (cargo, path, check); calls check before the artifact gets its name and returns the path it
+            published.
+        runtime: the file of `hmnas_tf/runtimes` that runs it.
+        folded: whether it is made of the folded network.
+        tolerance: largest difference of a logit from the model's over the largest logit; None judges by test error.
+        compare: called with (what else the runtime found, the model's logits of the images it showed, labelling).
+        missing: messages about packages that are not installed; [] when it can be written here.
+    """
+
+    file_name: str
+    write: Callable[[Cargo, Path, contract.Check], Path]
+    runtime: str
+    folded: bool = True
+    tolerance: float | None = parity.TOLERANCE
+    compare: Callable[[Mapping[str, np.ndarray], np.ndarray, Labelling], None] = lambda *arguments: None
+    missing: Callable[[], list[str]] = list
+
+
+def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
+    """Returns the names of the artifacts, keys of `EXPORTERS`, that are asked for.
+
+    Args:
+        formats: keys of `FORMATS`.
+        quantize: words of `QUANTIZATIONS`; `int8` adds the 8-bit form of every format that has one.
+
+    Raises:
+        ValueError: on an unknown word, or if no format has an 8-bit form.
+    """
+    formats, quantize = list(formats), list(quantize)
+    for flag, words, known in (("formats", formats, FORMATS), ("quantize", quantize, QUANTIZATIONS)):
+        unknown = [word for word in words if word not in known]
+        if unknown or not words:
+            raise ValueError(
+                f"{flag}: expected some of {', '.join(sorted(known))}, received {', '.join(unknown) or 'nothing'}"
+            )
+    quantized = [INT8[name] for name in formats if name in INT8] if "int8" in quantize else []
+    if "int8" in quantize and not quantized:
+        raise ValueError(
+            f"quantize=int8: expected one of {', '.join(sorted(INT8))} among the formats, received {', '.join(formats)}"
+        )
+    return [artifact for name in dict.fromkeys(formats) for artifact in FORMATS[name]] + quantized
+
+
+def missing_requirements(artifacts: Iterable[str]) -> list[str]:
+    """Says before a training of days whether its artifacts can be written at the end; imports nothing.
+
+    Args:
+        artifacts: keys of `EXPORTERS`.
+
+    Returns:
+        One-line messages with the command that installs what is missing; [] when nothing is.
+    """
+    return list(dict.fromkeys(message for name in artifacts for message in EXPORTERS[name].missing()))
+
+
+_ONNX: dict[str, Any] = {"runtime": "onnx_file", "missing": onnx_model.missing_packages}
+_LITERT = "litert_file"
+
+EXPORTERS: dict[str, Exporter] = {
+    "keras": Exporter("derived.keras", keras_model.export_keras, "keras_file", folded=False),
+    "keras_folded": Exporter("derived_folded.keras", keras_model.export_keras, "keras_file"),
+    "saved_model": Exporter(
+        "saved_model", saved_model.export_saved_model, "saved_model_folder", compare=saved_model.compare
+    ),
+    "onnx": Exporter("model.onnx", onnx_model.export_onnx, **_ONNX),
+    "onnx_mobile": Exporter("model_mobile.onnx", functools.partial(onnx_model.export_onnx, batch=1), **_ONNX),
+    "onnx_int8": Exporter("model_int8.onnx", onnx_model.export_int8, tolerance=None, **_ONNX),
+    "litert": Exporter("model.tflite", litert.export_litert, _LITERT),
+    "litert_fp16": Exporter(
+        "model_fp16.tflite",
+        functools.partial(litert.export_litert, precision=litert.half),
+        _LITERT,
+        tolerance=parity.HALF_TOLERANCE,
+    ),
+    "litert_int8": Exporter(
+        "model_int8.tflite",
+        functools.partial(litert.export_litert, precision=litert.int8),
+        _LITERT,
+        tolerance=None,
+    ),
+}
+FORMATS: dict[str, tuple[str, ...]] = {  # what a user asks for
+    "keras": ("keras", "keras_folded"),
+    "saved_model": ("saved_model",),
+    "onnx": ("onnx", "onnx_mobile"),
+    "litert": ("litert", "litert_fp16"),
+}
+INT8 = {"onnx": "onnx_int8", "litert": "litert_int8"}  # what `int8` adds to a format
+QUANTIZATIONS = ("none", "int8")

@@ -1,0 +1,55 @@
+"""Names what image files show: `python -m hmnas_tf.predict --workdir=... --images='photos/*.jpg'`."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from absl import flags
+
+from hmnas_tf import command_line
+from hmnas_tf.command_line import FLAGS, complain, say
+from hmnas_tf.run_folder import read_results
+from hmnas_tf.use import predictions
+
+
+def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
+    """Makes the flags of this command."""
+    command_line.define_workdir("Run folder of a finished search.", flag_values)
+    flags.DEFINE_string(
+        "images",
+        None,
+        "Image files, a glob pattern in quotes; ** stands for any folders.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "top",
+        1,
+        "Number of classes to name for each image, the likeliest first.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+
+
+def run(workdir: Path) -> int:
+    """Runs the command; returns the exit code, 2 if a file could not be read as an image."""
+    if not FLAGS.images:
+        raise ValueError("--images is missing: name image files, as in --images='photos/*.jpg'.")
+    files = sorted(path for path in map(Path, glob.glob(FLAGS.images, recursive=True)) if not path.is_dir())
+    if not files:
+        raise ValueError(f"images={FLAGS.images!r} matches no file.")
+    code = 0
+    for file, outcome in predictions(workdir, read_results(workdir), files):
+        if isinstance(outcome, Exception):
+            complain("predict", outcome)
+            code = 2
+        else:
+            likeliest = sorted(outcome.items(), key=lambda item: -item[1])[: FLAGS.top]
+            say("\t".join([str(file), *(f"{name}\t{probability:.4f}" for name, probability in likeliest)]))
+    return code
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.adopt_module_key_flags(command_line)
+    command_line.start("predict", run)

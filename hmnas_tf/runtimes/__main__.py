@@ -1,0 +1,49 @@
+"""Runs an artifact on images in a clean process: python -m hmnas_tf.runtimes RUNTIME ARTIFACT PIXELS OUT.
+
+RUNTIME names a file beside this one, PIXELS is an `.npy` of uint8 [N, H, W, C]. OUT, an `.npz`, gets `logits` [N,
+classes], `labelling` (the JSON text that lies in the artifact), `seconds` (of loading, and of a batch of 1 and of 32,
+the median of several) and what else the runtime's `examine` finds. Only the artifact says how pixels are normalised.
+"""
+
+import importlib
+import json
+import sys
+import time
+
+import numpy as np
+
+BATCH = 64  # images at a time
+EXAMINED = 8  # images that are shown to every endpoint
+TIMED_BATCHES = (1, 32)
+REPEATS = 9
+
+
+def main(runtime, path, pixels_path, out_path):
+    pixels = np.load(pixels_path, mmap_mode="r")
+    started = time.perf_counter()
+    artifact = importlib.import_module(f"hmnas_tf.runtimes.{runtime}").load(path)
+    seconds = [time.perf_counter() - started]
+    labelling = json.loads(artifact.labelling)
+    mean, std = (np.float32(labelling[name]) for name in ("mean", "std"))
+
+    def logits_of(part):
+        return artifact.predict((part.astype(np.float32) / np.float32(255) - mean) / std)
+
+    starts = range(0, len(pixels), BATCH)
+    logits = np.concatenate([logits_of(pixels[start : start + BATCH]) for start in starts])
+    examine = getattr(artifact, "examine", lambda pixels: {})
+    found = examine(np.asarray(pixels[:EXAMINED]))
+    for batch in TIMED_BATCHES:
+        shown = np.zeros((batch, *pixels.shape[1:]), np.float32)
+        seconds.append(float(np.median([_seconds(artifact.predict, shown) for _ in range(REPEATS)])))
+    np.savez(out_path, logits=logits, labelling=artifact.labelling, seconds=seconds, **found)
+
+
+def _seconds(predict, images):
+    started = time.perf_counter()
+    predict(images)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

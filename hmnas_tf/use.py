@@ -1,0 +1,103 @@
+"""Using what a run has exported: measuring its artifacts once more, and predicting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from hmnas_tf.data import ImageDataset
+from hmnas_tf.data.augmentation import normalise
+from hmnas_tf.data.image_files import read_image
+from hmnas_tf.data.resizing import fit
+from hmnas_tf.exporters import artifacts
+from hmnas_tf.exporters.formats import EXPORTERS, FORMATS, INT8
+from hmnas_tf.exporters.parity import ArtifactError
+from hmnas_tf.publication import artifact_path, labelling_of
+from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.runtimes import keras_file
+
+BATCH = 64  # images at a time
+READABLE = (1, 3)  # numbers of channels that `read_image` can make
+
+
+def evaluations(
+    folder: RunFolder, dataset: ImageDataset, wanted: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, Any] | Exception]]:
+    """Runs artifacts of a finished run on its test images, each in its own runtime.
+
+    Args:
+        folder: of the run.
+        dataset: what it was made on.
+        wanted: formats or artifacts, keys of `FORMATS` or `EXPORTERS`; none is all there are.
+
+    Yields:
+        The name of an artifact with what `artifacts.measure` returns or, if it is not what was exported, the reason.
+
+    Raises:
+        ValueError: if the run is not finished, has not exported one of `wanted`, or its data are others.
+    """
+    folder.refuse_other_data(dataset.describe())
+    exported = folder.results.get("artifacts")
+    if not exported:
+        artifact_path(folder.path, folder.results, "keras")  # says what to do
+    names = list(exported)
+    if wanted:
+        asked = {name for word in wanted for name in FORMATS.get(word, (word,))}
+        asked |= {INT8[word] for word in wanted if INT8.get(word) in exported}
+        names = [name for name in EXPORTERS if name in asked]
+        for name in set(names) - set(exported):
+            artifact_path(folder.path, folder.results, name)
+    with artifacts.stored(dataset.x_test) as pixels:
+        for name in names:
+            try:
+                path = artifact_path(folder.path, folder.results, name)
+                yield name, artifacts.measure(name, path, labelling_of(dataset), pixels, dataset.y_test)
+            except (ValueError, ArtifactError) as error:
+                yield name, error
+
+
+def predictions(
+    workdir: Path, results: dict[str, Any], files: Sequence[Path]
+) -> Iterator[tuple[Path, dict[str, float] | Exception]]:
+    """Classifies image files with the folded network of a finished run.
+
+    Args:
+        workdir: the run folder.
+        results: content of its `results.json`.
+        files: images in any format and size that a folder data set may hold; they are brought to size in the same way.
+
+    Yields:
+        Each file with the probabilities of the classes or, if it is no image, the reason.
+
+    Raises:
+        ValueError: if the run is not finished, its `.keras` file is not what it was, or its images have other channels
+            than 1 or 3.
+    """
+    network = keras_file.load(artifact_path(workdir, results, "keras_folded"))
+    labelling = json.loads(network.labelling)
+    height, width, channels = labelling["image_shape"]
+    if channels not in READABLE:
+        raise ValueError(f"the network takes images of {channels} channels, but files are read with 1 or 3.")
+    for start in range(0, len(files), BATCH):
+        part = files[start : start + BATCH]
+        read = {file: _read(file, height, width, channels) for file in part}
+        pixels = [image for image in read.values() if not isinstance(image, Exception)]
+        images = normalise(np.stack(pixels), labelling["mean"], labelling["std"]).numpy() if pixels else []
+        rows = iter(tf.nn.softmax(network.predict(images)).numpy() if pixels else ())
+        for file, image in read.items():
+            if isinstance(image, Exception):
+                yield file, image
+            else:
+                yield file, dict(zip(labelling["class_names"], map(float, next(rows)), strict=True))
+
+
+def _read(file: Path, height: int, width: int, channels: int) -> np.ndarray | Exception:
+    try:
+        return fit(tf.constant(read_image(file, channels)), height, width).numpy()
+    except ValueError as error:
+        return error
