@@ -14,6 +14,8 @@ import numpy as np
 import hmnas_tf
 from hmnas_tf.exporters.parity import ArtifactError
 
+LONGEST = 500  # characters of a reason; some runtimes quote the whole graph
+
 
 def run(artifact: str, runtime: str, path: Path, pixels: Path) -> Mapping[str, np.ndarray]:
     """Runs an artifact on images, see `hmnas_tf/runtimes/__main__.py`.
@@ -40,6 +42,6 @@ def run(artifact: str, runtime: str, path: Path, pixels: Path) -> Mapping[str, n
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.strip()]
             reason = said[-1].strip() if said else f"ended by signal {-done.returncode}"
-            raise ArtifactError(f"{artifact}: {path.name} cannot be run: {reason}")
+            raise ArtifactError(f"{artifact}: {path.name} cannot be run: {reason[:LONGEST]}")
         with np.load(out) as found:
             return dict(found)

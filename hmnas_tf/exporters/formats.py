@@ -51,7 +51,7 @@ def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
     Raises:
         ValueError: on an unknown word, or if no format has an 8-bit form.
     """
-    formats, quantize = list(formats), list(quantize)
+    formats, quantize = list(dict.fromkeys(formats)), list(quantize)
     for flag, words, known in (("formats", formats, FORMATS), ("quantize", quantize, QUANTIZATIONS)):
         unknown = [word for word in words if word not in known]
         if unknown or not words:
@@ -63,7 +63,7 @@ def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
         raise ValueError(
             f"quantize=int8: expected one of {', '.join(sorted(INT8))} among the formats, received {', '.join(formats)}"
         )
-    return [artifact for name in dict.fromkeys(formats) for artifact in FORMATS[name]] + quantized
+    return [artifact for name in formats for artifact in FORMATS[name]] + quantized
 
 
 def missing_requirements(artifacts: Iterable[str]) -> list[str]:

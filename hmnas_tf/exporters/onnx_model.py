@@ -158,7 +158,29 @@ def _convert(model: keras.Model) -> Any:
     )
     if foreign:
         raise RuntimeError(f"onnx: expected operations of the standard domain, received {foreign}")
+    _fuse_pads(proto.graph)
     return proto
+
+
+def _fuse_pads(graph: Any) -> None:
+    """Lets convolutions pad by themselves where all readers of a padded image are convolutions.
+
+    tf2onnx does so for one reader. A Pad of its own splits the graph for Core ML.
+    """
+    import onnx
+
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for pad in [node for node in graph.node if node.op_type == "Pad"]:
+        readers = [node for node in graph.node if pad.output[0] in node.input]
+        pads, *value = (constants.get(name) for name in pad.input[1:])
+        images_only = pads is not None and not pads[[0, 1, 4, 5]].any() and not any(np.any(v) for v in value)
+        padded = any(a.name in ("pads", "auto_pad") for node in readers for a in node.attribute)
+        if not images_only or padded or {node.op_type for node in readers} != {"Conv"}:
+            continue
+        for node in readers:
+            node.input[0] = pad.input[0]
+            node.attribute.append(onnx.helper.make_attribute("pads", [int(pads[i]) for i in (2, 3, 6, 7)]))
+        graph.node.remove(pad)
 
 
 def _finish(proto: Any, cargo: Cargo, batch: int | str) -> Any:

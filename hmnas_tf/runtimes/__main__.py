@@ -46,4 +46,7 @@ def _seconds(predict, images):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except Exception as error:  # whatever a runtime raises; only the last line is passed on
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -31,9 +31,12 @@ class Artifact:
         with zipfile.ZipFile(path) as archive:
             self.labelling = archive.read(LABELLING).decode("utf-8")
         self._run = _interpreter(path).get_signature_runner("serving_default")
+        self._shape = tuple(self._run.get_input_details()["image"]["shape"])
 
     def predict(self, images):
         """Returns logits float32 [B, classes] of normalised images float32 [B, H, W, C]."""
+        if images.shape[1:] != self._shape[1:]:  # the interpreter would take them and answer something
+            raise ValueError(f"expected images of shape {self._shape[1:]}, received {images.shape[1:]}")
         return np.concatenate([self._run(image=image[None])["logits"] for image in images])
 
 

@@ -62,7 +62,7 @@ class _Library:
     """TensorFlow's C functions, without their `TF_`, and the tensors they take."""
 
     def __init__(self):
-        (folder,) = importlib.util.find_spec("tensorflow").submodule_search_locations  # found, not imported
+        folder = Path(importlib.util.find_spec("tensorflow").origin).parent  # found, not imported
         ctypes.CDLL(f"{folder}/libtensorflow_framework.so.2", mode=ctypes.RTLD_GLOBAL)
         library = ctypes.CDLL(f"{folder}/libtensorflow_cc.so.2", mode=ctypes.RTLD_GLOBAL)
         for name, (result, *arguments) in FUNCTIONS.items():

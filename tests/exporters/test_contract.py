@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from hmnas_tf.exporters import contract, keras_model
+from hmnas_tf.exporters import contract
 
 GOOD = {"class_names": ("a", "b"), "mean": (0.0,), "std": (1.0,), "image_shape": (4, 4, 1)}
 
@@ -93,9 +93,4 @@ def test_model_is_checked(make, message):
 def test_a_layer_inside_a_nested_model_is_checked():
     inner = keras.Sequential([keras.Input((4, 4, 1)), Doubled(name="twice")])
     with pytest.raises(ValueError, match="'twice'"):
-        contract.require_exportable(small(layer=inner))
-
-
-def test_keras_insists_on_its_suffix(tmp_path):
-    with pytest.raises(ValueError, match=r"ends in \.keras, received 'derived\.h5'"):
-        keras_model.save_keras(small(), tmp_path / "derived.h5")
+        contract.require_exportable(small(layer=inner), contract.Labelling(**GOOD))
