@@ -8,7 +8,7 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, complain, say
-from hmnas_tf.exporters.formats import FORMATS, INT8
+from hmnas_tf.exporters.formats import EXPORTERS, FORMATS
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.use import evaluations
 
@@ -26,7 +26,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 
 def known() -> list[str]:
     """Returns what `--artifact` takes."""
-    return sorted({*FORMATS, *INT8.values(), *(name for names in FORMATS.values() for name in names)})
+    return sorted({*FORMATS, *EXPORTERS})
 
 
 def run(workdir: Path) -> int:

@@ -15,7 +15,7 @@ from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.data.image_files import read_image
 from hmnas_tf.data.resizing import fit
 from hmnas_tf.exporters import artifacts
-from hmnas_tf.exporters.formats import EXPORTERS, FORMATS, INT8
+from hmnas_tf.exporters.formats import EXPORTERS, FORMATS, QUANTIZATIONS
 from hmnas_tf.exporters.parity import ArtifactError
 from hmnas_tf.publication import artifact_path, labelling_of
 from hmnas_tf.run_folder import RunFolder
@@ -48,7 +48,8 @@ def evaluations(
     names = list(exported)
     if wanted:
         asked = {name for word in wanted for name in FORMATS.get(word, (word,))}
-        asked |= {INT8[word] for word in wanted if INT8.get(word) in exported}
+        added = {more[word] for more in QUANTIZATIONS.values() for word in wanted if word in more}
+        asked |= added & set(exported)
         names = [name for name in EXPORTERS if name in asked]
         for name in set(names) - set(exported):
             artifact_path(folder.path, folder.results, name)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-import hmnas_tf
 from hmnas_tf.exporters.parity import ArtifactError
 
 LONGEST = 500  # characters of a reason; some runtimes quote the whole graph
@@ -33,7 +32,7 @@ def run(artifact: str, runtime: str, path: Path, pixels: Path) -> Mapping[str, n
     Raises:
         ArtifactError: with the last line that the process wrote, if it failed.
     """
-    place = str(Path(hmnas_tf.__file__).parents[1])
+    place = str(Path(__file__).parents[2])  # of the package
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.npz")

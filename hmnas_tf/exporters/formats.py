@@ -58,11 +58,15 @@ def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
             raise ValueError(
                 f"{flag}: expected some of {', '.join(sorted(known))}, received {', '.join(unknown) or 'nothing'}"
             )
-    quantized = [INT8[name] for name in formats if name in INT8] if "int8" in quantize else []
-    if "int8" in quantize and not quantized:
-        raise ValueError(
-            f"quantize=int8: expected one of {', '.join(sorted(INT8))} among the formats, received {', '.join(formats)}"
-        )
+    quantized = []
+    for word in quantize:
+        added = [QUANTIZATIONS[word][name] for name in formats if name in QUANTIZATIONS[word]]
+        if word != "none" and not added:
+            raise ValueError(
+                f"quantize={word}: expected one of {', '.join(sorted(QUANTIZATIONS[word]))} among the formats, "
+                f"received {', '.join(formats)}"
+            )
+        quantized += added
     return [artifact for name in formats for artifact in FORMATS[name]] + quantized
 
 
@@ -110,5 +114,7 @@ FORMATS: dict[str, tuple[str, ...]] = {  # what a user asks for
     "onnx": ("onnx", "onnx_mobile"),
     "litert": ("litert", "litert_fp16"),
 }
-INT8 = {"onnx": "onnx_int8", "litert": "litert_int8"}  # what `int8` adds to a format
-QUANTIZATIONS = ("none", "int8")
+QUANTIZATIONS: dict[str, dict[str, str]] = {  # what each adds to a format
+    "none": {},
+    "int8": {"onnx": "onnx_int8", "litert": "litert_int8"},
+}

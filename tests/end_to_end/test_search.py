@@ -56,8 +56,13 @@ def test_the_folder_holds_what_a_run_leaves(whole):
     assert visible <= known | {"tensorboard", "checkpoints", "model"}
     assert {path.name for path in (whole.workdir / "model").iterdir()} == {
         "derived.keras",
+        "derived_folded.keras",
         "saved_model",
+        "serving",
         "model.onnx",
+        "model_mobile.onnx",
+        "model.tflite",
+        "model_fp16.tflite",
     }
 
 
@@ -81,13 +86,15 @@ def test_results_have_the_documented_schema(results, whole, patterns):
         assert stage["flops"] > 0
         assert stage["seconds"] > 0
         assert stage["epochs"] == epochs[name]
-    assert set(results["derived"]) == {"params_dense", "params_nonzero", "flops", "edges", "operations"}
-    assert list(results["artifacts"]) == ["keras", "saved_model", "onnx"]
-    for artifact in results["artifacts"].values():
+    sizes = {"params_dense", "params_nonzero", "flops", "edges", "operations", "folded"}
+    assert set(results["derived"]) == sizes
+    names = ["keras", "keras_folded", "saved_model", "onnx", "onnx_mobile", "litert", "litert_fp16"]
+    assert list(results["artifacts"]) == names
+    for name, artifact in results["artifacts"].items():
         assert {"path", "bytes", "gzip_bytes", "max_abs_difference", "test_error"} <= set(artifact)
         assert (whole.workdir / artifact["path"]).exists()
         assert 0 < artifact["gzip_bytes"] < artifact["bytes"]
-        assert artifact["max_abs_difference"] < 1e-4
+        assert artifact["max_abs_difference"] < (0.1 if name == "litert_fp16" else 1e-4)
     assert whole.result.results == results
 
 
@@ -115,6 +122,9 @@ def test_the_numbers_agree_with_the_network_that_users_load(results, whole, patt
     assert zeros > 0
     assert results["derived"]["params_nonzero"] == final["params_nonzero"] == params - zeros
     assert results["derived"]["flops"] == final["flops"]
+    folded = results["derived"]["folded"]
+    assert 0 < folded["params_nonzero"] <= folded["params"] < params
+    assert 0 < folded["flops"] <= final["flops"]
     assert final["params"] == results["stages"]["searched"]["params"]
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 TREE = ast.parse((ROOT / "BUILD").read_text(encoding="utf-8"))  # Starlark, in the part of it that is Python
 FLOORS = (  # from the lowest; a library may depend on those before it in another row
     ("config",),
-    ("space",),
+    ("space", "runtimes"),
     ("run_folder",),
     ("layers", "data"),
     ("networks",),

@@ -68,7 +68,7 @@ def test_every_flag_file_is_in_the_readme():
 
 
 def test_the_run_folder_is_described_as_it_is():
-    from hmnas_tf.exporters.artifacts import EXPORTERS
+    from hmnas_tf.exporters.formats import EXPORTERS
 
     for exporter in EXPORTERS.values():
         assert f"model/{exporter.file_name}" in README
