@@ -206,7 +206,9 @@ def test_phones_can_run_the_file_for_batches_of_1(exported, caplog):
         verdicts[name] = re.findall("perform well with (.*) as is: (YES|NO|MAYBE)", caplog.text)
     mobile, free = (dict(verdicts[name]) for name in ("model_mobile", "model"))
     assert mobile["NNAPI"] == mobile["CoreML NeuralNetwork"] == "YES"
-    assert mobile["CoreML MLProgram"] == "MAYBE"  # for the one padding that no convolution can do: of odd sizes
+    assert (
+        mobile["CoreML MLProgram"] == "MAYBE"
+    )  # for the one padding that no convolution can do: of odd sizes
     assert set(free.values()) == {"NO"}
 
 
