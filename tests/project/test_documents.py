@@ -71,7 +71,7 @@ def test_the_run_folder_is_described_as_it_is():
     from hmnas_tf.exporters.formats import EXPORTERS
 
     for exporter in EXPORTERS.values():
-        assert f"model/{exporter.file_name}" in README
+        assert exporter.file_name in README.split("## The run folder")[1].split("## Using")[0]
     assert "report.html" not in README.split("## The run folder")[1].split("## Using")[0]
 
 

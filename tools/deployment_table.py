@@ -1,0 +1,119 @@
+"""Measures every artifact of a finished run and writes the tables of docs/deployment.md.
+
+python tools/deployment_table.py --workdir=runs/quickstart --into=docs/deployment.md
+
+Each artifact runs in its own runtime in a process of its own, one after the other, all of them in every round; times
+are medians over rounds, ratios are to the unfolded Keras model of the same run. All processes share one CPU core.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from hmnas_tf import atomic, command_line
+from hmnas_tf.exporters import artifacts, clean_process
+from hmnas_tf.exporters.formats import EXPORTERS
+from hmnas_tf.publication import artifact_path
+from hmnas_tf.run_folder import RunFolder
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("workdir", None, "Run folder of a finished search.", required=True)
+flags.DEFINE_string(
+    "into", None, "Markdown file whose part between the two marks is replaced; none prints it."
+)
+flags.DEFINE_integer("rounds", 5, "How often each artifact is run.", lower_bound=1)
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def processor() -> str:
+    """Returns the name of the processor, as far as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    wide = any("avx512f" in line for line in lines)
+    return f"{(names or [platform.processor()])[0]} ({'with' if wide else 'without'} AVX-512)"
+
+
+def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[float, float]]:
+    """Returns the milliseconds of a batch of 1 and of 32 of every artifact, medians over rounds."""
+    seconds: dict[str, list[Any]] = defaultdict(list)
+    for _ in range(rounds):
+        for name in folder.results["artifacts"]:
+            path = artifact_path(folder.path, folder.results, name)
+            seconds[name].append(
+                clean_process.run(name, EXPORTERS[name].runtime, path, pixels)["seconds"][1:]
+            )
+    return {
+        name: tuple(1e3 * statistics.median(column) for column in zip(*rows, strict=True))
+        for name, rows in seconds.items()
+    }
+
+
+def tables(results: dict[str, Any], times: dict[str, tuple[float, float]], rounds: int) -> list[str]:
+    """Returns the lines of both tables."""
+    derived, found = results["derived"], results["artifacts"]
+    sizes = [("trained", derived["params_dense"], derived, "keras")]
+    sizes.append(("folded", derived["folded"]["params"], derived["folded"], "keras_folded"))
+    lines = [
+        f"{results['dataset']['name']}, {results['dataset']['test_examples']:,} test images; {processor()}, one core; "
+        f"TensorFlow {results['versions']['tensorflow']}, medians of {rounds} rounds.",
+        "",
+        "| network | parameters | not 0 | multiply-adds | `.keras`, bytes | gzip, bytes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for title, dense, size, name in sizes:
+        lines.append(
+            f"| {title} | {dense:,} | {size['params_nonzero']:,} | {size['flops']:,} | {found[name]['bytes']:,} | "
+            f"{found[name]['gzip_bytes']:,} |"
+        )
+    lines += [
+        "",
+        "| artifact | bytes | gzip, bytes | relative difference | test error % | batch of 1, ms | ratio "
+        "| batch of 32, ms | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    reference = times["keras"]
+    for name, artifact in found.items():
+        columns = [f"{ms:.2f} | {ms / base:.3f}" for ms, base in zip(times[name], reference, strict=True)]
+        lines.append(
+            f"| `{artifact['path'].removeprefix('model/')}` | {artifact['bytes']:,} | {artifact['gzip_bytes']:,} | "
+            f"{artifact['relative_difference']:.1e} | {artifact['test_error']:.2f} | {' | '.join(columns)} |"
+        )
+    return lines
+
+
+def main(argv: list[str]) -> None:
+    """Measures and writes."""
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1]!r} is no flag.")
+    workdir = Path(FLAGS.workdir)
+    text = Path(FLAGS.into).read_text(encoding="utf-8") if FLAGS.into else f"{BEGIN}\n{END}\n"
+    if BEGIN not in text or END not in text:
+        raise app.UsageError(f"{FLAGS.into}: expected the marks {BEGIN} and {END}.")
+    dataset, config = command_line.recorded(workdir)
+    folder = RunFolder(workdir, config)
+    artifact_path(workdir, folder.results, "keras")
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with artifacts.stored(dataset.x_test[:64]) as pixels:
+        times = measured(folder, pixels, FLAGS.rounds)
+    head, rest = text.split(BEGIN)
+    body = "\n".join(tables(folder.results, times, FLAGS.rounds))
+    text = f"{head}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}"
+    if FLAGS.into:
+        atomic.write_text(FLAGS.into, text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except (ValueError, OSError, RuntimeError) as error:
+        command_line.fail("deployment_table", error)
