@@ -23,7 +23,10 @@ FLOORS = (  # from the lowest; a library may depend on those before it in anothe
     ("testing",),
 )
 LABELS = {"absl": "absl_py", "PIL": "pillow", "sklearn": "scikit_learn"}  # where import and package differ
-INDIRECT = {"algorithm": {"@pypi//tensorboard"}}  # imported by another package that does not declare it
+INDIRECT = {  # imported by another package that does not declare it
+    "algorithm": {"@pypi//tensorboard"},
+    "data": {"@pypi//importlib_resources"},
+}
 
 
 def value(node: ast.expr) -> Any:
@@ -119,8 +122,9 @@ def test_every_command_is_a_binary():
 
 def test_every_folder_of_tests_is_a_target():
     folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
-    (assigned,) = (s for s in TREE.body if isinstance(s, ast.Assign) and s.targets[0].id == "TEST_FOLDERS")
-    assert ast.literal_eval(assigned.value) == sorted(folders), "write the folder into TEST_FOLDERS of BUILD"
+    lists = {s.targets[0].id: ast.literal_eval(s.value) for s in TREE.body if isinstance(s, ast.Assign)}
+    assert lists["TEST_FOLDERS"] == sorted(folders), "write the folder into TEST_FOLDERS of BUILD"
+    assert set(lists["LIGHT"]) < folders
     (comprehension,) = (s.value for s in TREE.body if isinstance(getattr(s, "value", None), ast.ListComp))
     assert comprehension.elt.func.id == "py_test"
     assert ast.unparse(comprehension.generators[0]) == " for folder in TEST_FOLDERS"
