@@ -96,7 +96,8 @@ def export(
     path = artifact_path(folder.path, folder.results, "keras")
     network = _network(folder, dataset, keras.models.load_model(path, compile=False))
     written = _export(folder, dataset, network, names, say)
-    folder.update(artifacts=folder.results["artifacts"] | written)
+    derived = folder.results["derived"] | {"folded": counting.size_of(network.folded)}
+    folder.update(derived=derived, artifacts=folder.results["artifacts"] | written)
 
 
 def artifact_path(workdir: Path, results: dict[str, Any], artifact: str) -> Path:
@@ -122,7 +123,8 @@ def artifact_path(workdir: Path, results: dict[str, Any], artifact: str) -> Path
     path = workdir / exported[artifact]["path"]
     if not path.exists():
         raise ValueError(f"{artifact}: {path} is missing: restore it, or export it again.")
-    if artifacts.digest(path) != exported[artifact]["sha256"]:
+    recorded = exported[artifact].get("sha256")  # the first versions recorded none
+    if recorded and artifacts.digest(path) != recorded:
         raise ValueError(
             f"{artifact}: {path} is not what was exported, its SHA-256 differs: restore it, or export it again."
         )

@@ -181,6 +181,9 @@ def _fuse_pads(graph: Any) -> None:
             node.input[0] = pad.input[0]
             node.attribute.append(onnx.helper.make_attribute("pads", [int(pads[i]) for i in (2, 3, 6, 7)]))
         graph.node.remove(pad)
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
 
 
 def _finish(proto: Any, cargo: Cargo, batch: int | str) -> Any:

@@ -27,7 +27,12 @@ ROUNDING = 0.5e-4 + 1e-6  # of four decimals
 
 
 def run(*arguments, python=(), timeout=120):
-    environment = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "PYTHONUTF8": "1"}
+    environment = {
+        **os.environ,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+        "PYTHONIOENCODING": "utf-8",
+    }
     command = [sys.executable, *python, str(CLIENT), *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=timeout
@@ -182,6 +187,13 @@ def test_without_its_packages_the_client_names_the_command_that_installs_them(ph
 def test_a_mistake_in_the_command_line_is_one_line(arguments, message, photos):
     line = complaint(run(*(argument.format(photos) for argument in arguments)))
     assert message.format(photos) in line
+
+
+def test_a_file_name_that_is_no_text_is_shown_all_the_same(rest_address, photos, expected, tmp_path):
+    shutil.copyfile(photos / "00.png", os.fsencode(tmp_path) + b"/\xff.png")
+    process = run(rest_address, f"--images={tmp_path}/*.png")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith(f"{tmp_path}/\\udcff.png\t{expected[0][0][0]}\t")
 
 
 def test_without_a_file_that_can_be_read_the_server_is_not_asked(tmp_path):
