@@ -166,7 +166,7 @@ def _normalised(pixels: tf.Tensor, labelling: Labelling) -> tf.Tensor:
 
 
 def _decoded(files: tf.Tensor, labelling: Labelling) -> tf.Tensor:
-    """Returns images, decoded and brought to size as those of a data set of files are, normalised."""
+    """Returns images, normalised, brought to size as those of a data set of files are; docs/serving.md on decoding."""
     height, width, channels = labelling.image_shape
 
     def decode(file: tf.Tensor) -> tf.Tensor:

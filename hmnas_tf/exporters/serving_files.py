@@ -47,9 +47,10 @@ prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }
 
 
 def write_configuration(folder: Path) -> None:
-    """Writes `models.config`, `batching.config` and `monitoring.config`, text protocol buffers."""
+    """Writes `models.config`, `batching.config` and `monitoring.config`, text protocol buffers, where there are none."""
     for name, text in (("models", MODELS), ("batching", BATCHING), ("monitoring", MONITORING)):
-        atomic.write_text(folder / f"{name}.config", text)
+        if not (folder / f"{name}.config").exists():  # a user's versions and labels are kept
+            atomic.write_text(folder / f"{name}.config", text)
 
 
 def write_warmup(folder: Path, labelling: Labelling, endpoints: Sequence[str]) -> None:
