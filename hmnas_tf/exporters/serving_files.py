@@ -47,7 +47,7 @@ prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }
 
 
 def write_configuration(folder: Path) -> None:
-    """Writes `models.config`, `batching.config` and `monitoring.config`, text protocol buffers, where there are none."""
+    """Writes `models.config`, `batching.config` and `monitoring.config`, text protocol buffers, unless they exist."""
     for name, text in (("models", MODELS), ("batching", BATCHING), ("monitoring", MONITORING)):
         if not (folder / f"{name}.config").exists():  # a user's versions and labels are kept
             atomic.write_text(folder / f"{name}.config", text)
