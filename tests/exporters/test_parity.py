@@ -52,6 +52,7 @@ def test_eight_bits_are_judged_by_their_test_error():
 
 def test_the_reference_is_the_model_itself(model, labelling, pixels, logits):
     predicted = parity.logits_of(model, labelling, pixels, 7)
-    assert np.abs(predicted - logits).max() <= 1e-6 * np.abs(logits).max()
+    # The images of `logits` were normalised in float64 and ran without a graph: both round differently.
+    assert np.abs(predicted - logits).max() <= parity.TOLERANCE * np.abs(logits).max()
     with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError)):
         parity.logits_of(model, labelling, np.zeros((1, 4, 8, 3), np.uint8), 7)
