@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 import hmnas_tf
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset
+from hmnas_tf.exporters import clean_process
+from hmnas_tf.runtimes import __main__ as runtimes
 
 TINY = dict(
     dataset="npz:patterns.npz",
@@ -36,6 +40,38 @@ TINY = dict(
     checkpoint_steps=3,
     formats=("keras",),
 )
+
+
+OWN_PROCESSES = clean_process.run
+
+
+def in_this_process(artifact: str, runtime: str, path: Path, pixels: Path) -> Mapping[str, np.ndarray]:
+    """Runs an artifact by the code of its runtime, without starting Python and TensorFlow for it."""
+    out = io.BytesIO()
+    runtimes.main(runtime, str(path), str(pixels), out)
+    out.seek(0)
+    return dict(np.load(out))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def artifacts_in_this_process() -> Iterator[None]:
+    """Starting a process for every artifact of every run would double the time of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clean_process, "run", in_this_process)
+        yield
+
+
+@pytest.fixture(scope="session")
+def in_own_processes() -> Callable[[], contextlib.AbstractContextManager]:
+    """Inside, artifacts run as they do for users."""
+
+    @contextlib.contextmanager
+    def apply() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(clean_process, "run", OWN_PROCESSES)
+            yield
+
+    return apply
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +120,12 @@ def run(patterns) -> Callable[[Config, Path], Finished]:
 
 
 @pytest.fixture(scope="session")
-def whole(run, make_config, tmp_path_factory) -> Finished:
+def whole(run, make_config, in_own_processes, tmp_path_factory) -> Finished:
     """A run with two cells and every format."""
     operations = ("sep_conv_3x3", "max_pool_3x3", "identity")
     config = make_config(cells=2, operations=operations, formats=("saved_model", "onnx", "litert"))
-    return run(config, tmp_path_factory.mktemp("whole") / "run")
+    with in_own_processes():
+        return run(config, tmp_path_factory.mktemp("whole") / "run")
 
 
 @pytest.fixture(scope="session")

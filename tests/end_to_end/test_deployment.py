@@ -42,13 +42,14 @@ def results_of(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def exported(patterns, make_config, tmp_path_factory) -> Path:
+def exported(patterns, make_config, in_own_processes, tmp_path_factory) -> Path:
     """A finished run on images in a file; tests change copies of it."""
     folder = tmp_path_factory.mktemp("exported")
     file = folder / "patterns.npz"
     np.savez(file, **{name: getattr(patterns, name) for name in ("x_train", "y_train", "x_test", "y_test")})
     config = make_config(dataset=f"npz:{file}", formats=("saved_model", "onnx", "litert"))
-    hmnas_tf.search(hmnas_tf.load_dataset(config.dataset), config, folder / "run")
+    with in_own_processes():
+        hmnas_tf.search(hmnas_tf.load_dataset(config.dataset), config, folder / "run")
     return folder / "run"
 
 
