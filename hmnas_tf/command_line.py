@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import tensorflow as tf
 from absl import app, flags, logging
@@ -15,8 +15,10 @@ from absl import app, flags, logging
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset, load_dataset
 from hmnas_tf.preflight import CHOICES, LISTS, check_names
+from hmnas_tf.run_folder import RunFolder
 
 FLAGS = flags.FLAGS
+K, V = TypeVar("K"), TypeVar("V")
 DATA_FLAGS = ("data_dir", "idx_dir", "download", "image_size", "train_examples", "test_examples", "seed")
 EXPECTED = (
     ValueError,
@@ -69,13 +71,11 @@ def given() -> tuple[ImageDataset, Config]:
     if not tf.config.list_physical_devices("GPU"):
         # On a CPU TensorFlow's graph optimizer costs more time at each stage's start than it saves later.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    config = config_of_flags()
-    check_names(config)
-    return data_of(config), config
+    return _loaded(FLAGS)
 
 
-def recorded(workdir: Path) -> tuple[ImageDataset, Config]:
-    """Returns the images and the settings of the run in a folder.
+def recorded(workdir: Path) -> tuple[ImageDataset, RunFolder]:
+    """Returns the images of the run in a folder, and the folder.
 
     Raises:
         ValueError: if there is none, or its `run.flags` cannot be read.
@@ -91,14 +91,14 @@ def recorded(workdir: Path) -> tuple[ImageDataset, Config]:
         values(["run.flags", *path.read_text(encoding="utf-8").splitlines()])
     except flags.Error as error:
         raise ValueError(f"{path} is not what a run of this version wrote: {error}") from error
-    config = config_of_flags(values)
+    dataset, config = _loaded(values)
+    return dataset, RunFolder(workdir, config)
+
+
+def _loaded(flag_values: flags.FlagValues) -> tuple[ImageDataset, Config]:
+    config = config_of_flags(flag_values)
     check_names(config)
-    return data_of(config), config
-
-
-def data_of(config: Config) -> ImageDataset:
-    """Returns the images that settings name."""
-    return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS})
+    return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS}), config
 
 
 def start(command: str, work: Callable[[Path], int | None]) -> None:
@@ -136,6 +136,18 @@ def parse(command: str, argv: list[str]) -> list[str]:
 def say(line: str) -> None:
     """Shows a line of progress at once."""
     print(line, flush=True)
+
+
+def show(command: str, outcomes: Iterable[tuple[K, V | Exception]], line: Callable[[K, V], str]) -> int:
+    """Shows a line for each outcome, on standard error for each that went wrong; returns the exit code."""
+    code = 0
+    for key, outcome in outcomes:
+        if isinstance(outcome, Exception):
+            complain(command, outcome)
+            code = 2
+        else:
+            say(line(key, outcome))
+    return code
 
 
 def fail(command: str, message: object) -> NoReturn:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.command_line import FLAGS, complain, say
+from hmnas_tf.command_line import FLAGS
 from hmnas_tf.exporters.formats import EXPORTERS, FORMATS
-from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.use import evaluations
 
 
@@ -34,19 +34,17 @@ def run(workdir: Path) -> int:
     unknown = [word for word in FLAGS.artifact if word not in known()]
     if unknown:
         raise ValueError(f"artifact={unknown[0]!r} is none of {', '.join(known())}.")
-    dataset, config = command_line.recorded(workdir)
-    code = 0
-    for artifact, outcome in evaluations(RunFolder(workdir, config), dataset, FLAGS.artifact):
-        if isinstance(outcome, Exception):
-            complain("evaluate", outcome)
-            code = 2
-        else:
-            seconds = outcome["seconds"]
-            say(
-                f"{artifact:<13} test error {outcome['test_error']:6.2f} %  batch of 1 "
-                f"{1e3 * seconds['batch_1']:8.2f} ms  batch of 32 {1e3 * seconds['batch_32']:8.2f} ms"
-            )
-    return code
+    dataset, folder = command_line.recorded(workdir)
+    return command_line.show("evaluate", evaluations(folder, dataset, FLAGS.artifact), line)
+
+
+def line(artifact: str, outcome: dict[str, Any]) -> str:
+    """Returns what is shown of a sound artifact."""
+    seconds = outcome["seconds"]
+    return (
+        f"{artifact:<13} test error {outcome['test_error']:6.2f} %  batch of 1 "
+        f"{1e3 * seconds['batch_1']:8.2f} ms  batch of 32 {1e3 * seconds['batch_32']:8.2f} ms"
+    )
 
 
 if __name__ == "__main__":

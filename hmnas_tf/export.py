@@ -10,7 +10,6 @@ from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of
 from hmnas_tf.publication import export
-from hmnas_tf.run_folder import RunFolder
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -33,8 +32,8 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 def run(workdir: Path) -> None:
     """Runs the command."""
     artifacts_of(FLAGS.formats, FLAGS.quantize)  # a wrong word is told before the images are read
-    dataset, config = command_line.recorded(workdir)
-    export(RunFolder(workdir, config), dataset, FLAGS.formats, FLAGS.quantize, say)
+    dataset, folder = command_line.recorded(workdir)
+    export(folder, dataset, FLAGS.formats, FLAGS.quantize, say)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.command_line import FLAGS, complain, say
+from hmnas_tf.command_line import FLAGS
 from hmnas_tf.run_folder import read_results
 from hmnas_tf.use import predictions
 
@@ -38,15 +38,13 @@ def run(workdir: Path) -> int:
     files = sorted(path for path in map(Path, glob.glob(FLAGS.images, recursive=True)) if not path.is_dir())
     if not files:
         raise ValueError(f"images={FLAGS.images!r} matches no file.")
-    code = 0
-    for file, outcome in predictions(workdir, read_results(workdir), files):
-        if isinstance(outcome, Exception):
-            complain("predict", outcome)
-            code = 2
-        else:
-            likeliest = sorted(outcome.items(), key=lambda item: -item[1])[: FLAGS.top]
-            say("\t".join([str(file), *(f"{name}\t{probability:.4f}" for name, probability in likeliest)]))
-    return code
+    return command_line.show("predict", predictions(workdir, read_results(workdir), files), line)
+
+
+def line(file: Path, probabilities: dict[str, float]) -> str:
+    """Returns what is shown of an image."""
+    likeliest = sorted(probabilities.items(), key=lambda item: -item[1])[: FLAGS.top]
+    return "\t".join([str(file), *(f"{name}\t{probability:.4f}" for name, probability in likeliest)])
 
 
 if __name__ == "__main__":

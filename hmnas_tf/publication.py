@@ -100,6 +100,19 @@ def export(
     folder.update(derived=derived, artifacts=folder.results["artifacts"] | written)
 
 
+def exported(workdir: Path, results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the artifacts of a run as `results.json` has them.
+
+    Raises:
+        ValueError: if the run is not finished.
+    """
+    if "artifacts" not in results:
+        raise ValueError(
+            f"workdir {str(workdir)!r} holds no finished run: run hmnas_tf.search with this --workdir first."
+        )
+    return results["artifacts"]
+
+
 def artifact_path(workdir: Path, results: dict[str, Any], artifact: str) -> Path:
     """Returns where an artifact of a run lies, as it was when it was exported.
 
@@ -111,19 +124,15 @@ def artifact_path(workdir: Path, results: dict[str, Any], artifact: str) -> Path
     Raises:
         ValueError: if the run has not exported it, it is missing, or it was changed since.
     """
-    exported = results.get("artifacts")
-    if exported is None:
+    found = exported(workdir, results)
+    if artifact not in found:
         raise ValueError(
-            f"workdir {str(workdir)!r} holds no finished run: run hmnas_tf.search with this --workdir first."
+            f"{artifact} was not exported in {str(workdir)!r}, which has {', '.join(found)}: run hmnas_tf.export."
         )
-    if artifact not in exported:
-        raise ValueError(
-            f"{artifact} was not exported in {str(workdir)!r}, which has {', '.join(exported)}: run hmnas_tf.export."
-        )
-    path = workdir / exported[artifact]["path"]
+    path = workdir / found[artifact]["path"]
     if not path.exists():
         raise ValueError(f"{artifact}: {path} is missing: restore it, or export it again.")
-    recorded = exported[artifact].get("sha256")  # the first versions recorded none
+    recorded = found[artifact].get("sha256")  # the first versions recorded none
     if recorded and artifacts.digest(path) != recorded:
         raise ValueError(
             f"{artifact}: {path} is not what was exported, its SHA-256 differs: restore it, or export it again."

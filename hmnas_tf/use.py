@@ -17,11 +17,11 @@ from hmnas_tf.data.resizing import fit
 from hmnas_tf.exporters import artifacts
 from hmnas_tf.exporters.formats import EXPORTERS, FORMATS, QUANTIZATIONS
 from hmnas_tf.exporters.parity import ArtifactError
-from hmnas_tf.publication import artifact_path, labelling_of
+from hmnas_tf.publication import artifact_path, exported, labelling_of
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.runtimes import keras_file
+from hmnas_tf.runtimes.__main__ import BATCH
 
-BATCH = 64  # images at a time
 READABLE = (1, 3)  # numbers of channels that `read_image` can make
 
 
@@ -42,22 +42,21 @@ def evaluations(
         ValueError: if the run is not finished, has not exported one of `wanted`, or its data are others.
     """
     folder.refuse_other_data(dataset.describe())
-    exported = folder.results.get("artifacts")
-    if not exported:
-        artifact_path(folder.path, folder.results, "keras")  # says what to do
-    names = list(exported)
+    found = exported(folder.path, folder.results)
+    names = list(found)
     if wanted:
         asked = {name for word in wanted for name in FORMATS.get(word, (word,))}
         added = {more[word] for more in QUANTIZATIONS.values() for word in wanted if word in more}
-        asked |= added & set(exported)
+        asked |= added & set(found)
         names = [name for name in EXPORTERS if name in asked]
-        for name in set(names) - set(exported):
-            artifact_path(folder.path, folder.results, name)
+        for name in set(names) - set(found):
+            artifact_path(folder.path, folder.results, name)  # says which is missing
+    labelling = labelling_of(dataset)
     with artifacts.stored(dataset.x_test) as pixels:
         for name in names:
             try:
                 path = artifact_path(folder.path, folder.results, name)
-                yield name, artifacts.measure(name, path, labelling_of(dataset), pixels, dataset.y_test)
+                yield name, artifacts.measure(name, path, labelling, pixels, dataset.y_test)
             except (ValueError, ArtifactError) as error:
                 yield name, error
 

@@ -20,7 +20,7 @@ from absl import app, flags
 from hmnas_tf import atomic, command_line
 from hmnas_tf.exporters import artifacts, clean_process
 from hmnas_tf.exporters.formats import EXPORTERS
-from hmnas_tf.publication import artifact_path
+from hmnas_tf.publication import artifact_path, exported
 from hmnas_tf.run_folder import RunFolder
 
 FLAGS = flags.FLAGS
@@ -44,9 +44,10 @@ def processor() -> str:
 def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[float, float]]:
     """Returns the milliseconds of a batch of 1 and of 32 of every artifact, medians over rounds."""
     seconds: dict[str, list[Any]] = defaultdict(list)
+    found = exported(folder.path, folder.results)
+    paths = {name: artifact_path(folder.path, folder.results, name) for name in found}
     for _ in range(rounds):
-        for name in folder.results["artifacts"]:
-            path = artifact_path(folder.path, folder.results, name)
+        for name, path in paths.items():
             seconds[name].append(
                 clean_process.run(name, EXPORTERS[name].runtime, path, pixels)["seconds"][1:]
             )
@@ -97,9 +98,7 @@ def main(argv: list[str]) -> None:
     text = Path(FLAGS.into).read_text(encoding="utf-8") if FLAGS.into else f"{BEGIN}\n{END}\n"
     if BEGIN not in text or END not in text:
         raise app.UsageError(f"{FLAGS.into}: expected the marks {BEGIN} and {END}.")
-    dataset, config = command_line.recorded(workdir)
-    folder = RunFolder(workdir, config)
-    artifact_path(workdir, folder.results, "keras")
+    dataset, folder = command_line.recorded(workdir)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with artifacts.stored(dataset.x_test[:64]) as pixels:
         times = measured(folder, pixels, FLAGS.rounds)

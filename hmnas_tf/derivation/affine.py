@@ -48,6 +48,7 @@ def affine_of(layer: keras.Layer) -> Affine:
 
 
 def is_pointwise(layer: keras.Layer) -> bool:
+    """Returns whether a layer is a 1x1 convolution of stride 1."""
     return isinstance(layer, layers.Conv2D) and layer.kernel_size == layer.strides == (1, 1)
 
 

@@ -51,9 +51,8 @@ class _Folding:
                 self._readers[source.name] += 1
         self._first, self._last = made_by[id(model.inputs[0])], made_by[id(model.outputs[0])]
         self._done: dict[str, Any] = {}  # outputs by the layer's name
-        self._shared: dict[
-            tuple, Any
-        ] = {}  # outputs of layers without weights by what they do to which tensors
+        # Outputs of layers without weights by what they do to which tensors.
+        self._shared: dict[tuple, Any] = {}
         self._names: dict[str, int] = {}
         _require_known(model)
 

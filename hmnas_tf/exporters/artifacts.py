@@ -19,8 +19,8 @@ from hmnas_tf.exporters import clean_process, parity
 from hmnas_tf.exporters.contract import Cargo, Labelling
 from hmnas_tf.exporters.formats import EXPORTERS, missing_requirements
 from hmnas_tf.exporters.parity import ArtifactError
+from hmnas_tf.runtimes.__main__ import BATCH
 
-BATCH = 64  # images at a time
 CALIBRATION_IMAGES = 128
 
 

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 PROBABILITIES_NAME = "probabilities"
 
+T = TypeVar("T")
 Check = Callable[[Path], None]  # given the artifact under its temporary name; raises to stop its publication
 
 
@@ -95,9 +97,18 @@ class Cargo:
     labelling: Labelling
     genotype: str
     calibration: np.ndarray
+    _made: dict[Callable, Any] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         require_exportable(self.model, self.labelling)
+
+    def once(self, make: Callable[[Cargo], T]) -> T:
+        """Returns `make(self)`, made once for all exporters that need it: tracing and converting take seconds each."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
 
 
 def require_exportable(model: keras.Model, labelling: Labelling) -> None:

@@ -11,7 +11,7 @@ import keras
 from hmnas_tf import atomic
 from hmnas_tf.exporters import contract
 from hmnas_tf.exporters.contract import Cargo
-from hmnas_tf.runtimes.keras_file import LABELLING
+from hmnas_tf.runtimes.archive import LABELLING
 
 
 def export_keras(cargo: Cargo, path: Path, check: contract.Check) -> Path:

@@ -17,7 +17,7 @@ from hmnas_tf import atomic
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.exporters import contract, parity
 from hmnas_tf.exporters.contract import Cargo
-from hmnas_tf.runtimes.litert_file import LABELLING
+from hmnas_tf.runtimes.archive import LABELLING
 
 SIGNATURE = "serving_default"
 
@@ -61,7 +61,7 @@ def export_litert(cargo: Cargo, path: Path, check: contract.Check, precision: Pr
         ArtifactError: from `check`; `path` is then unchanged.
     """
     with tempfile.TemporaryDirectory() as folder:
-        _write_servable(cargo.model, folder)
+        _write_servable(cargo, folder)
         # Not from_concrete_functions, which with Keras 3 writes a file without weights and says nothing.
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         precision(converter, cargo)
@@ -76,12 +76,11 @@ def export_litert(cargo: Cargo, path: Path, check: contract.Check, precision: Pr
     return path
 
 
-def _write_servable(model: keras.Model, folder: str) -> None:
-    core = parity.inference_function(model)
-    signature = [tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name=contract.INPUT_NAME)]
-    archive = (
-        keras.export.ExportArchive()
-    )  # the batch is fixed: on a free one dilated convolutions fall to pieces
+def _write_servable(cargo: Cargo, folder: str) -> None:
+    core = cargo.once(parity.inference_of)
+    # The batch is fixed: on a free one dilated convolutions fall to pieces.
+    signature = [tf.TensorSpec((1, *cargo.labelling.image_shape), tf.float32, name=contract.INPUT_NAME)]
+    archive = keras.export.ExportArchive()
     archive.add_endpoint(SIGNATURE, lambda image: {contract.OUTPUT_NAME: core(image)}, signature)
     archive.write_out(folder, options=tf.saved_model.SaveOptions(save_debug_info=False), verbose=False)
 

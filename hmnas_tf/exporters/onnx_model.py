@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -57,7 +56,7 @@ def export_onnx(cargo: Cargo, path: Path, check: contract.Check, batch: int | st
         ArtifactError: from `check`; `path` is then unchanged.
     """
     _require_packages()
-    return _replace(path, _finish(_convert(cargo.model), cargo, batch), check)
+    return _replace(path, _finish(cargo, batch), check)
 
 
 def export_int8(cargo: Cargo, path: Path, check: contract.Check) -> Path:
@@ -82,7 +81,7 @@ def export_int8(cargo: Cargo, path: Path, check: contract.Check) -> Path:
 
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, quantized = (Path(folder, name) for name in ("plain", "prepared", "quantized"))
-        onnx.save(_finish(_convert(cargo.model), cargo, BATCH_NAME), plain)
+        onnx.save(_finish(cargo, BATCH_NAME), plain)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)  # shapes are known
         # Its advice to do what the line above does comes all the same.
         logging.getLogger().addFilter(_is_no_advice)
@@ -116,15 +115,6 @@ class _Calibration:
         image = next(self._rest, None)
         return None if image is None else {INPUT_NAME: image[None]}
 
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        given = self.get_next()
-        if given is None:
-            raise StopIteration
-        return given
-
 
 def _is_no_advice(record: logging.LogRecord) -> bool:
     return "pre-processing before quantization" not in record.getMessage()
@@ -142,10 +132,10 @@ def _replace(path: Path, proto: Any, check: contract.Check) -> Path:
     return path
 
 
-def _convert(model: keras.Model) -> Any:
+def _converted(cargo: Cargo) -> bytes:
     import tf2onnx
 
-    core = parity.inference_function(model)
+    core = cargo.once(parity.inference_of)
 
     def named(image: tf.Tensor) -> dict[str, tf.Tensor]:  # without names tf2onnx calls them Identity:0
         logits = core(image)
@@ -159,7 +149,7 @@ def _convert(model: keras.Model) -> Any:
     if foreign:
         raise RuntimeError(f"onnx: expected operations of the standard domain, received {foreign}")
     _fuse_pads(proto.graph)
-    return proto
+    return proto.SerializeToString()
 
 
 def _fuse_pads(graph: Any) -> None:
@@ -186,18 +176,18 @@ def _fuse_pads(graph: Any) -> None:
         graph.initializer.remove(tensor)
 
 
-def _finish(proto: Any, cargo: Cargo, batch: int | str) -> Any:
+def _finish(cargo: Cargo, batch: int | str) -> Any:
     import onnx
 
+    proto = onnx.ModelProto.FromString(cargo.once(_converted))
     for value in (*proto.graph.input, *proto.graph.output):
         dimension = value.type.tensor_type.shape.dim[0]
         if isinstance(batch, str):
             dimension.dim_param = batch
         else:
             dimension.dim_value = batch
-    del proto.graph.value_info[
-        :
-    ]  # inferred again below; the old ones carry the old name of the batch dimension
+    # Inferred again below; the old ones carry the old name of the batch dimension.
+    del proto.graph.value_info[:]
     _describe(proto, cargo)
     proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
     onnx.checker.check_model(proto, full_check=True)

@@ -34,6 +34,11 @@ def inference_function(model: keras.Model) -> tf.function:
     return tf.function(lambda image: model(image, training=False), input_signature=signature, autograph=False)
 
 
+def inference_of(cargo: contract.Cargo) -> tf.function:
+    """Returns the inference of a cargo's model, for `Cargo.once`."""
+    return inference_function(cargo.model)
+
+
 def logits_of(
     model: keras.Model, labelling: contract.Labelling, pixels: np.ndarray, batch_size: int
 ) -> np.ndarray:

@@ -95,9 +95,7 @@ def _require_labels(endpoint: str, expected: np.ndarray, received: np.ndarray) -
 
 
 def _write_archive(cargo: Cargo, folder: Path) -> None:
-    core = parity.inference_function(
-        cargo.model
-    )  # one graph that all endpoints call, instead of a copy in each
+    core = cargo.once(parity.inference_of)  # one graph that all endpoints call, instead of a copy in each
     # No archive.track(model): add_endpoint finds the variables by itself, and tracking stores each of them twice.
     archive = keras.export.ExportArchive()
     for name in endpoints(cargo.labelling):

@@ -15,11 +15,8 @@ from hmnas_tf.runtimes.saved_model_folder import WARMUP
 from hmnas_tf.runtimes.serving_requests import CLASSIFY, example, prediction_log
 
 MODEL = "hmnas"  # what clients call the model
-BATCH_SIZES = (
-    1,
-    8,
-    32,
-)  # a server fills a batch up to one of these, and has run each of them before it takes requests
+# A server fills a batch up to one of these, and has run each of them before it takes requests.
+BATCH_SIZES = (1, 8, 32)
 
 MODELS = f"""\
 # docker run -p 8500:8500 -p 8501:8501 -v "$PWD/model/saved_model:/models/{MODEL}" -v "$PWD/model/serving:/serving" \\

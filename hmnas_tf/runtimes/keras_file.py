@@ -1,10 +1,8 @@
 """`.keras` files, in Keras."""
 
-import zipfile
-
 import keras
 
-LABELLING = "labelling.json"
+from hmnas_tf.runtimes.archive import read_labelling
 
 
 class Artifact:
@@ -17,8 +15,7 @@ class Artifact:
     def __init__(self, path):
         self._model = keras.models.load_model(path, compile=False)
         self._model.compile(jit_compile=False)  # a graph, but not XLA's: that takes long to compile
-        with zipfile.ZipFile(path) as archive:
-            self.labelling = archive.read(LABELLING).decode("utf-8")
+        self.labelling = read_labelling(path)
 
     def predict(self, images):
         """Returns logits float32 [B, classes] of normalised images float32 [B, H, W, C]."""

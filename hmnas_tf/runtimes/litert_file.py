@@ -1,11 +1,10 @@
 """LiteRT (TensorFlow Lite) files, in ai-edge-litert or else in TensorFlow's own interpreter."""
 
 import warnings
-import zipfile
 
 import numpy as np
 
-LABELLING = "labelling.json"
+from hmnas_tf.runtimes.archive import read_labelling
 
 
 def _interpreter(path):
@@ -28,8 +27,7 @@ class Artifact:
     """
 
     def __init__(self, path):
-        with zipfile.ZipFile(path) as archive:
-            self.labelling = archive.read(LABELLING).decode("utf-8")
+        self.labelling = read_labelling(path)
         self._run = _interpreter(path).get_signature_runner("serving_default")
         self._shape = tuple(self._run.get_input_details()["image"]["shape"])
 

@@ -197,9 +197,8 @@ def _png(pixels):
 
 def _signatures(meta_graph):
     """Returns for each signature of a serialised MetaGraphDef the tensor names of its inputs and of its outputs."""
-    definitions = mapping(
-        meta_graph, 5
-    )  # MetaGraphDef.signature_def; SignatureDef.inputs and outputs; TensorInfo.name
+    # MetaGraphDef.signature_def; SignatureDef.inputs and outputs; TensorInfo.name
+    definitions = mapping(meta_graph, 5)
     return {
         name: tuple(
             {key: one(info, 1).decode() for key, info in mapping(definition, tag).items()} for tag in (1, 2)

@@ -53,25 +53,25 @@ def in_this_process(artifact: str, runtime: str, path: Path, pixels: Path) -> Ma
     return dict(np.load(out))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@contextlib.contextmanager
+def artifacts_run_by(runner: Callable[..., Mapping[str, np.ndarray]]) -> Iterator[None]:
+    """Inside, `runner` runs the artifacts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clean_process, "run", runner)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)  # a wider scope would reach the tests of other folders
 def artifacts_in_this_process() -> Iterator[None]:
     """Starting a process for every artifact of every run would double the time of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clean_process, "run", in_this_process)
+    with artifacts_run_by(in_this_process):
         yield
 
 
 @pytest.fixture(scope="session")
 def in_own_processes() -> Callable[[], contextlib.AbstractContextManager]:
     """Inside, artifacts run as they do for users."""
-
-    @contextlib.contextmanager
-    def apply() -> Iterator[None]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(clean_process, "run", OWN_PROCESSES)
-            yield
-
-    return apply
+    return lambda: artifacts_run_by(OWN_PROCESSES)
 
 
 @pytest.fixture(scope="session")
@@ -131,4 +131,5 @@ def whole(run, make_config, in_own_processes, tmp_path_factory) -> Finished:
 @pytest.fixture(scope="session")
 def short(run, make_config, tmp_path_factory) -> Finished:
     """The shortest run, never interrupted."""
-    return run(make_config(), tmp_path_factory.mktemp("short") / "run")
+    with artifacts_run_by(in_this_process):
+        return run(make_config(), tmp_path_factory.mktemp("short") / "run")

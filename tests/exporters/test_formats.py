@@ -22,7 +22,7 @@ from PIL import Image
 
 from hmnas_tf.exporters import artifacts, keras_model, onnx_model, parity, saved_model, serving_files
 from hmnas_tf.exporters.contract import Labelling
-from hmnas_tf.runtimes.keras_file import LABELLING
+from hmnas_tf.runtimes.archive import LABELLING
 from hmnas_tf.runtimes.saved_model_folder import WARMUP, Artifact
 from hmnas_tf.runtimes.serving_requests import example, records
 
