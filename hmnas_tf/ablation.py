@@ -13,10 +13,12 @@ from hmnas_tf.ablation_table import STAGE_ROWS, csv_text, draw, markdown
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset
+from hmnas_tf.possession import held
 from hmnas_tf.preflight import check
 from hmnas_tf.run import TITLES
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.stages import telemetry
+from hmnas_tf.stages.strategy import several_workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +98,14 @@ def ablate(
         One record a cell, as in `ablation.csv`.
 
     Raises:
-        ValueError: if a variant is unknown or given twice, or a run's settings do not fit.
+        ValueError: if a variant is unknown or given twice, a run's settings do not fit, or the folder is in use.
     """
     _check_variants(variants)
+    if several_workers():
+        raise ValueError(
+            "TF_CONFIG names several workers, but every cell of an ablation is a run of its own: give each host its "
+            "own --variants or --seed instead."
+        )
     order = [name for name in VARIANTS if name in variants]
     cells = [(config.seed + number, name) for number in range(seeds) for name in order]
     scratch = (scratch_epochs, scratch_learning_rate)
@@ -107,12 +114,13 @@ def ablate(
         check(setting, dataset)
     donors: dict[tuple, RunFolder] = {}
     records: list[dict[str, Any]] = []
-    for number, (seed, name) in enumerate(cells, 1):
-        setting, path = configs[seed, name], Path(workdir) / name / f"seed{seed}"
-        say(f"ablation {number} of {len(cells)}: {VARIANTS[name].title}, seed {seed}")
-        results = _run(dataset, setting, path, donors, say)
-        records += _records(name, seed, results)
-        _write(Path(workdir), records)
+    with held(workdir) as root:
+        for number, (seed, name) in enumerate(cells, 1):
+            setting, path = configs[seed, name], root / name / f"seed{seed}"
+            say(f"ablation {number} of {len(cells)}: {VARIANTS[name].title}, seed {seed}")
+            results = _run(dataset, setting, path, donors, say)
+            records += _records(name, seed, results)
+            _write(root, records)
     say(markdown(records, _titles()))
     say(
         f"written: {Path(workdir) / 'ablation.md'}, .csv, {draw(Path(workdir) / 'ablation.svg', records, _titles())}"

@@ -13,12 +13,14 @@ from hmnas_tf.config import Config
 from hmnas_tf.construction import architecture, initial_network, regularization, searched_genotype
 from hmnas_tf.data import ImageDataset, split_indices
 from hmnas_tf.derivation.derive import derive
+from hmnas_tf.manifest import git_commit, machine, versions
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.possession import copied, held
 from hmnas_tf.preflight import check
 from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
-from hmnas_tf.run import Run, precision, versions
+from hmnas_tf.run import Run, precision
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
@@ -26,7 +28,7 @@ from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fine_tuning import FineTuning
 from hmnas_tf.stages.mask_search import MaskSearch
-from hmnas_tf.stages.strategy import make_strategy
+from hmnas_tf.stages.strategy import make_strategy, wait_for_all, worker
 from hmnas_tf.stages.supernet_training import SupernetTraining
 from hmnas_tf.stages.update_schedules import decisions
 from hmnas_tf.variables_file import load_variables, save_variables
@@ -34,13 +36,17 @@ from hmnas_tf.variables_file import load_variables, save_variables
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
+def silent(line: str) -> None:
+    """Shows nothing."""
+
+
 def search(
-    dataset: ImageDataset, config: Config, workdir: str | Path, say: Callable[[str], None] = lambda line: None
+    dataset: ImageDataset, config: Config, workdir: str | Path, say: Callable[[str], None] = silent
 ) -> SearchResult:
     """Searches, cuts, fine-tunes, evaluates and exports a network for a dataset (Algorithm 1).
 
     Called again with the same arguments it continues where it stopped, stage by stage and step by step; on a finished
-    run it only reads.
+    run it only reads. Where TF_CONFIG names several workers, each of them calls it; only the chief publishes.
 
     Args:
         dataset: images and labels, see `hmnas_tf.data.load_dataset`.
@@ -49,19 +55,35 @@ def search(
         say: shows a line of progress to the user.
 
     Raises:
-        ValueError: if the settings do not fit the data or each other, or the folder belongs to another run.
+        ValueError: if the settings do not fit the data or each other, or the folder belongs to another run or is
+            in use.
         ImportError: if a format to export needs a package that is not installed.
         OSError: if the folder cannot be written.
         RuntimeError: if a loss becomes infinite or not a number.
     """
     check(config, dataset)
-    strategy = make_strategy(config.replicas)
-    folder = RunFolder(workdir, config)
-    folder.refuse_other_data(dataset.describe())
-    if folder.finished():
-        return reread(folder, say)
-    run = Run(dataset, config, folder, strategy, say)
-    folder.update(dataset=dataset.describe(), versions=versions(), seed=config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy, number = make_strategy(config.replicas), worker()
+    with copied(workdir, number) if number else held(workdir) as path:
+        run = Run(dataset, config, RunFolder(path, config), strategy, silent if number else say)
+        run.folder.refuse_other_data(dataset.describe())
+        wait_for_all(strategy)  # until then the chief has changed nothing that others copy
+        finished = run.folder.finished()
+        result = reread(run.folder, run.say) if finished else run_stages(run, chief=not number)
+        return dataclasses.replace(result, workdir=Path(workdir))
+
+
+def run_stages(run: Run, chief: bool) -> SearchResult:
+    """Does what is left to do of a run; the chief of several workers publishes its result."""
+    config, folder = run.config, run.folder
+    folder.update(
+        dataset=run.dataset.describe(),
+        versions=versions(),
+        seed=config.seed,
+        machine=machine(run.strategy),
+        git_commit=git_commit(),
+    )
     supernet = None
     if config.searches:
         supernet = search_architecture(run)
@@ -72,7 +94,8 @@ def search(
     with precision("float32"):
         model = initial_network(run, genotype, supernet)
     model.set_weights(network.get_weights())
-    publish(run, model)
+    if chief:
+        publish(run, model)
     return SearchResult(model, genotype, folder.results, folder.path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -15,17 +15,23 @@ from absl import app, flags, logging
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset, load_dataset
 from hmnas_tf.preflight import CHOICES, LISTS, check_names
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.run_folder import RunFolder, read_flag_lines
+from hmnas_tf.stages.strategy import make_strategy
 
 FLAGS = flags.FLAGS
 K, V = TypeVar("K"), TypeVar("V")
 DATA_FLAGS = ("data_dir", "idx_dir", "download", "image_size", "train_examples", "test_examples", "seed")
-EXPECTED = (
+EXPECTED = (  # what is the user's to mend: one line, no traceback
     ValueError,
     ImportError,
     OSError,
     RuntimeError,
-)  # what is the user's to mend: one line, no traceback
+    # TensorFlow's words for a full disk or memory, a worker that is gone, and a damaged file.
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DataLossError,
+)
 
 
 def define_workdir(text: str, flag_values: flags.FlagValues = FLAGS) -> None:
@@ -71,7 +77,9 @@ def given() -> tuple[ImageDataset, Config]:
     if not tf.config.list_physical_devices("GPU"):
         # On a CPU TensorFlow's graph optimizer costs more time at each stage's start than it saves later.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    return _loaded(FLAGS)
+    config = _config(FLAGS)
+    make_strategy(config.replicas)  # workers must find each other before TensorFlow computes anything
+    return _images(config), config
 
 
 def recorded(workdir: Path) -> tuple[ImageDataset, RunFolder]:
@@ -88,17 +96,21 @@ def recorded(workdir: Path) -> tuple[ImageDataset, RunFolder]:
     values = flags.FlagValues()
     define_flags(values)
     try:
-        values(["run.flags", *path.read_text(encoding="utf-8").splitlines()])
+        values(["run.flags", *read_flag_lines(path)])
     except flags.Error as error:
         raise ValueError(f"{path} is not what a run of this version wrote: {error}") from error
-    dataset, config = _loaded(values)
-    return dataset, RunFolder(workdir, config)
+    config = _config(values)
+    return _images(config), RunFolder(workdir, config)
 
 
-def _loaded(flag_values: flags.FlagValues) -> tuple[ImageDataset, Config]:
+def _config(flag_values: flags.FlagValues) -> Config:
     config = config_of_flags(flag_values)
     check_names(config)
-    return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS}), config
+    return config
+
+
+def _images(config: Config) -> ImageDataset:
+    return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS})
 
 
 def start(command: str, work: Callable[[Path], int | None]) -> None:
@@ -128,9 +140,43 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
 def parse(command: str, argv: list[str]) -> list[str]:
     """Parses the command line and returns the words that are no flags; a bad flag is one line and exit code 2."""
     try:
-        return FLAGS(argv)
-    except flags.Error as error:
+        return FLAGS([argv[0], *with_flag_files(argv[1:])])
+    except (flags.Error, ValueError) as error:
         fail(command, error)
+
+
+def with_flag_files(arguments: Sequence[str], within: tuple[Path, ...] = ()) -> list[str]:
+    """Returns arguments with the lines of flag files in the place of `--flagfile=FILE`.
+
+    absl does it too, but leaves out a file that names itself, and stumbles over byte order marks.
+
+    Raises:
+        ValueError: if a file cannot be read, is no text in UTF-8, or names itself, also through others.
+    """
+    found, rest = [], iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name in ("--flagfile", "-flagfile"):
+            path = Path(value if equals else next(rest, "")).expanduser()
+            found += with_flag_files(_lines(path, within), (*within, path.resolve()))
+        else:
+            found.append(argument)
+            if argument == "--":
+                return [*found, *rest]
+    return found
+
+
+def _lines(path: Path, within: tuple[Path, ...]) -> list[str]:
+    if path.resolve() in within:
+        raise ValueError(f"flagfile={str(path)!r} names itself: remove the line --flagfile={path} from it.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"flagfile={str(path)!r} cannot be read as UTF-8 text ({error}): pass a file with one flag a line."
+        ) from error
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "//"))]
 
 
 def say(line: str) -> None:

@@ -16,6 +16,7 @@ from hmnas_tf.exporters import artifacts
 from hmnas_tf.exporters.contract import Labelling
 from hmnas_tf.exporters.formats import artifacts_of
 from hmnas_tf.networks import counting
+from hmnas_tf.possession import held
 from hmnas_tf.results_table import stages_table
 from hmnas_tf.run import Run
 from hmnas_tf.run_folder import RunFolder
@@ -87,7 +88,7 @@ def export(
         say: shows a line to the user.
 
     Raises:
-        ValueError: if the run is not finished, its data are others, or its `.keras` file is not what it was.
+        ValueError: if the run is not finished or in use, its data are others, or its `.keras` file is not what it was.
         ImportError: when a package is missing.
         ArtifactError: if an artifact does not compute what the model computes; it is not published then.
     """
@@ -95,9 +96,10 @@ def export(
     folder.refuse_other_data(dataset.describe())
     path = artifact_path(folder.path, folder.results, "keras")
     network = _network(folder, dataset, keras.models.load_model(path, compile=False))
-    written = _export(folder, dataset, network, names, say)
-    derived = folder.results["derived"] | {"folded": counting.size_of(network.folded)}
-    folder.update(derived=derived, artifacts=folder.results["artifacts"] | written)
+    with held(folder.path):
+        written = _export(folder, dataset, network, names, say)
+        derived = folder.results["derived"] | {"folded": counting.size_of(network.folded)}
+        folder.update(derived=derived, artifacts=folder.results["artifacts"] | written)
 
 
 def exported(workdir: Path, results: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,16 +22,6 @@ from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.stage import Stage
 
-PACKAGES = (
-    "hmnas_tf",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "tensorflow-datasets",
-    "tf2onnx",
-    "onnx",
-    "onnxruntime",
-)
 TITLES = {
     "supernet": "supernet training",
     "searched": "mask search",
@@ -189,14 +177,3 @@ def precision(policy: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -90,9 +90,7 @@ class RunFolder:
         path = self.path / "run.flags"
         if not path.exists():
             return
-        old = dict(
-            line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line
-        )
+        old = dict(line.split("=", 1) for line in read_flag_lines(path) if "=" in line)
         # A flag that was not there when the run began did what its default does.
         defaults, new = (
             dict(line.split("=", 1) for line in flag_lines(c, self.path)) for c in (Config(), config)
@@ -126,6 +124,20 @@ def read_results(folder: Path) -> dict[str, Any]:
     ):
         raise ValueError(f"{path} is not a results file of schema {SCHEMA}: take another --workdir.")
     return results
+
+
+def read_flag_lines(path: Path) -> list[str]:
+    """Returns the lines of a `run.flags`.
+
+    Raises:
+        ValueError: if it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no text in UTF-8 ({error}): restore it, or take another --workdir."
+        ) from error
 
 
 def flag_lines(config: Config, workdir: Path) -> list[str]:

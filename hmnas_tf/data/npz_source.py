@@ -49,7 +49,7 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
         )
     elif names.dtype.kind == "S":
         names = np.char.decode(names, "utf-8")
-    return ImageDataset(
+    dataset = ImageDataset(
         name=f"npz:{path}",
         version=content_version(x_train, y_train, x_test, y_test),
         x_train=resize_array(x_train, image_size),
@@ -59,6 +59,12 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
         class_names=tuple(map(str, names)),
         augmentation=("crop", "flip", "cutout"),
     )
+    untrained = sorted(set(y_test.tolist()) - set(y_train.tolist()))
+    if untrained:
+        raise ValueError(
+            f"{path}: y_test has label {untrained[0]}, of which y_train has no image; add some, or remove the class"
+        )
+    return dataset
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from hmnas_tf.stages.stage import Stage
+from hmnas_tf.stages.strategy import several_workers
 
 TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM ended
 
@@ -30,7 +31,7 @@ def fit(
     """Trains a stage to its last epoch, from the newest checkpoint in `directory` if there is one.
 
     A resumed run is the uninterrupted one, because a batch and everything random is a function of the step's number.
-    On SIGTERM it saves a checkpoint and raises SystemExit with code 143.
+    On SIGTERM it saves a checkpoint, unless it is one of several workers, and raises SystemExit with code 143.
 
     Args:
         stage: compiled, all its optimizers built.
@@ -90,8 +91,16 @@ class Checkpoints(keras.callbacks.Callback):
         self._restore_metrics = self._step % steps_per_epoch != 0
 
     def _restore(self) -> None:
-        if self._manager.latest_checkpoint:
-            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        newest = self._manager.latest_checkpoint
+        if not newest:
+            return
+        try:
+            self._checkpoint.restore(newest).assert_consumed()
+        except (tf.errors.OpError, ValueError) as error:
+            raise ValueError(
+                f"checkpoint {newest} cannot be read ({type(error).__name__}): it is damaged or of another version; "
+                f"remove {self._manager.directory} to begin this stage again."
+            ) from error
 
     def step(self) -> int:
         """Returns how many steps the stage has made."""
@@ -132,6 +141,10 @@ class Checkpoints(keras.callbacks.Callback):
             self._restore_metrics = False
 
     def on_train_batch_end(self, batch, logs=None):
+        if (
+            self.terminated and several_workers()
+        ):  # the others may be at another step, and a checkpoint needs all
+            raise SystemExit(TERMINATED)
         self._step += 1  # counted here, because reading the optimizer's counter would wait for the device
         if self._step % self.steps_per_epoch and (self.terminated or self._step % self.every == 0):
             self._save()

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hmnas_tf.stages.strategy import several_workers
+
 
 class Stage(keras.Model):
     """A network being trained: wraps it, counts loss and error, and knows its optimizers.
@@ -49,16 +51,23 @@ class Stage(keras.Model):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         self.loss_mean.update_state(losses, sample_weight=weights)
         self.error.update_state(_wrong(labels, logits), sample_weight=weights)
-        return {metric.name: metric.result() for metric in (self.loss_mean, self.error)}
+        return _results((self.loss_mean, self.error))
 
     def count(self, loss: Any, labels: Any, logits: Any) -> dict[str, Any]:
         """Adds a batch to loss and error (percent) and returns both, averaged over the epoch so far."""
         self.loss_mean.update_state(loss)
         self.error.update_state(_wrong(labels, logits))
-        return {metric.name: metric.result() for metric in self.metrics}
+        return _results(self.metrics)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keeps Keras from calling the network once more to build it: it is built."""
+
+
+def _results(metrics: Sequence[keras.metrics.Metric]) -> dict[str, Any]:
+    """Returns what metrics hold by their names, as Keras' `fit` expects it of a step."""
+    results = {metric.name: metric.result() for metric in metrics}
+    # Over several workers Keras takes the mean over the first axis, which a scalar lacks.
+    return {name: value[None] for name, value in results.items()} if several_workers() else results
 
 
 def _wrong(labels: Any, logits: Any) -> Any:

@@ -1,6 +1,10 @@
-"""On which devices a run trains."""
+"""On which devices, of this machine or of several, a run trains."""
 
 from __future__ import annotations
+
+import functools
+import json
+import os
 
 import tensorflow as tf
 
@@ -8,12 +12,23 @@ import tensorflow as tf
 def make_strategy(replicas: int) -> tf.distribute.Strategy:
     """Returns a mirrored strategy over so many GPUs, or over the CPU's logical devices where there is no GPU.
 
+    Where TF_CONFIG names several workers it is one over the GPUs, or the CPU, of all of them. They find each other
+    here, so it must be called before TensorFlow computes anything.
+
     Args:
         replicas: number of devices; 0 is all visible GPUs, or one CPU.
 
     Raises:
-        ValueError: if there are fewer devices; TensorFlow would wait for them for ever.
+        ValueError: if there are fewer devices, for which TensorFlow would wait for ever, or TF_CONFIG is no
+            configuration of workers.
     """
+    if several_workers():
+        if replicas:
+            raise ValueError(
+                f"replicas={replicas}, but TF_CONFIG names several workers, which use all GPUs that they see: leave "
+                "--replicas out, and limit GPUs by CUDA_VISIBLE_DEVICES."
+            )
+        return _over_workers()
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     devices = tf.config.list_logical_devices(kind)
     wanted = replicas or (len(devices) if kind == "GPU" else 1)
@@ -22,3 +37,50 @@ def make_strategy(replicas: int) -> tf.distribute.Strategy:
             f"replicas={wanted}, but only {len(devices)} {kind} device(s) are visible: ask for fewer."
         )
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(wanted)])
+
+
+@functools.cache  # workers can find each other only once in a process
+def _over_workers() -> tf.distribute.MultiWorkerMirroredStrategy:
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def several_workers() -> bool:
+    """Returns whether this process is one of several workers.
+
+    Raises:
+        ValueError: if TF_CONFIG is no configuration of workers.
+    """
+    return len(_workers()[0]) > 1
+
+
+def worker() -> int:
+    """Returns the number of this process among the workers, 0 if it is alone; 0 is the chief."""
+    return _workers()[1]
+
+
+def _workers() -> tuple[list[str], int]:
+    """Returns the addresses of all workers, the chief's first, and the number of this one."""
+    text = os.environ.get("TF_CONFIG", "")
+    if not text.strip():
+        return ["localhost"], 0
+    try:
+        found = json.loads(text)
+        cluster, kind, index = found["cluster"], found["task"]["type"], found["task"]["index"]
+        tasks = [(name, i) for name in ("chief", "worker") for i in range(len(cluster.get(name, ())))]
+        addresses = [cluster[name][i] for name, i in tasks]
+        is_sound = set(cluster) <= {"chief", "worker"} and all(isinstance(a, str) for a in addresses)
+        if is_sound and len(cluster.get("chief", ())) <= 1:
+            return addresses, tasks.index((kind, index))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError(
+        f"TF_CONFIG={text!r} is no configuration of workers: expected "
+        '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}, and perhaps one "chief".'
+    )
+
+
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Returns when every worker has come here."""
+    if several_workers():
+        here = tf.function(lambda: strategy.reduce("SUM", strategy.run(lambda: tf.constant(1)), axis=None))
+        here()

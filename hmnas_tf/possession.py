@@ -1,0 +1,66 @@
+"""Who may write into a run folder: one process at a time, of several workers the chief (floor 0: pure Python)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+WORKERS = "workers"  # folder in a run folder: what workers other than the chief write while they run
+_NOT_COPIED = (WORKERS, "tensorboard")
+
+
+@contextlib.contextmanager
+def held(workdir: str | os.PathLike) -> Iterator[Path]:
+    """Keeps every other process from writing into a run folder; a process that is killed lets go of it.
+
+    Args:
+        workdir: the folder; made when missing.
+
+    Raises:
+        ValueError: if another process holds it, naming that process.
+        OSError: if the folder cannot be written.
+    """
+    path = Path(workdir)
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / ".lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise ValueError(
+                f"workdir {str(path)!r} is in use by {holder}: wait until it ends, or take another --workdir."
+            ) from error
+        # In place, because the lock is on this very file.
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield path
+
+
+@contextlib.contextmanager
+def copied(workdir: str | os.PathLike, worker: int) -> Iterator[Path]:
+    """Yields a copy of a run folder that a worker other than the chief reads and writes; it is removed at the end.
+
+    So every worker runs the same code from the same state, and only the chief changes the run folder.
+
+    Args:
+        workdir: the chief's folder, as it is before the workers begin.
+        worker: number of this one.
+
+    Raises:
+        OSError: if it cannot be copied.
+    """
+    copy = Path(workdir) / WORKERS / str(worker)
+    shutil.rmtree(copy, ignore_errors=True)  # left by a kill
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)

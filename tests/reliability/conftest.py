@@ -1,0 +1,63 @@
+"""The shortest run by the command line, shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from forked import Command
+
+SMALLEST = (
+    "--initial_channels=4",
+    "--cells=1",
+    "--nodes=1",
+    "--operations=sep_conv_3x3,identity",
+    "--augmentation=crop",
+    "--batch_size=16",
+    "--supernet_epochs=3",
+    "--warmup_epochs=1",
+    "--weight_learning_rate=0.1",
+    "--architecture_learning_rate=0.03",
+    "--mask_epochs=2",
+    "--mask_rates=relative",
+    "--weight_mask_crossing=0.4",
+    "--operation_price=0.01",
+    "--finetune_epochs=2",
+    "--finetune_batch_size=16",
+    "--drop_path=0.1",
+    "--checkpoint_steps=1",
+    "--formats=keras",
+)
+
+
+@pytest.fixture(scope="session")
+def patterns(tmp_path_factory) -> Path:
+    """An NPZ file: four patterns under noise, 8 x 8 x 1."""
+    random = np.random.default_rng(0)
+    drawn = random.uniform(0, 255, (4, 8, 8, 1))
+    arrays = {}
+    for part, count in (("train", 160), ("test", 40)):
+        labels = np.arange(count) % 4
+        noise = random.normal(50, 40, (count, 8, 8, 1))
+        arrays[f"x_{part}"] = np.clip(0.6 * drawn[labels] + noise, 0, 255).astype(np.uint8)
+        arrays[f"y_{part}"] = labels
+    path = tmp_path_factory.mktemp("patterns") / "patterns.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def smallest(patterns) -> Callable[[Path], Sequence[str]]:
+    """Returns the arguments of the shortest search in a folder."""
+    return lambda workdir: (f"--workdir={workdir}", f"--dataset=npz:{patterns}", *SMALLEST)
+
+
+@pytest.fixture(scope="session")
+def finished(smallest, tmp_path_factory) -> Path:
+    """The folder of a search that was never interrupted."""
+    folder = tmp_path_factory.mktemp("finished")
+    command = Command("search", smallest(folder / "run"), folder / "printed")
+    assert command.wait() == 0, command.complained
+    return folder / "run"

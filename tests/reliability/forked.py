@@ -1,0 +1,106 @@
+"""Commands as users run them, in processes of their own, without loading TensorFlow for each of them again."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).parents[2]
+
+
+@functools.cache
+def _server() -> multiprocessing.context.ForkServerContext:
+    """Returns what starts processes from one that has loaded everything a command needs and has computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hmnas_tf.ablation", "hmnas_tf.command_line", "hmnas_tf.use"])
+    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # Python 3.11's server does not get sys.path
+        forkserver.ensure_running()
+    return context
+
+
+@dataclasses.dataclass
+class Command:
+    """A command that runs or has run.
+
+    Args:
+        name: as in `python -m hmnas_tf.NAME`.
+        arguments: the rest of the command line.
+        output: folder for what it prints; made when missing.
+        environment: added to this process's.
+        directory: that it runs in.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    output: Path
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    directory: Path = Path("/")
+
+    def __post_init__(self):
+        self.output.mkdir(parents=True, exist_ok=True)
+        self._process = _server().Process(target=_run, args=(self,), daemon=True)
+        self._process.start()
+
+    def __reduce__(self):
+        return _Recipe, (
+            self.name,
+            tuple(self.arguments),
+            self.output,
+            dict(self.environment),
+            self.directory,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+    def wait(self, seconds: float = 120) -> int:
+        """Returns the exit code, minus the signal's number after a signal."""
+        self._process.join(seconds)
+        assert self._process.exitcode is not None, (
+            f"{self.name} is still running after {seconds} s: {self.shown}"
+        )
+        return self._process.exitcode
+
+    @property
+    def shown(self) -> str:
+        return self._read("out")
+
+    @property
+    def complained(self) -> str:
+        return self._read("err")
+
+    def _read(self, name: str) -> str:
+        path = self.output / name  # it takes a moment to be there
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+@dataclasses.dataclass
+class _Recipe:
+    """What a new process is told of a command."""
+
+    name: str
+    arguments: Sequence[str]
+    output: Path
+    environment: Mapping[str, str]
+    directory: Path
+
+
+def _run(recipe: _Recipe) -> None:
+    os.environ.update(recipe.environment)
+    os.chdir(recipe.directory)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(recipe.output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = [recipe.name, *recipe.arguments]
+    runpy.run_module(f"hmnas_tf.{recipe.name}", run_name="__main__", alter_sys=True)
