@@ -71,6 +71,7 @@ def search(
         wait_for_all(strategy)  # until then the chief has changed nothing that others copy
         finished = run.folder.finished()
         result = reread(run.folder, run.say) if finished else run_stages(run, chief=not number)
+        wait_for_all(strategy)  # for the chief, to whom a worker that ends is one that has crashed
         return dataclasses.replace(result, workdir=Path(workdir))
 
 

@@ -132,9 +132,21 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
         try:
             return work(Path(FLAGS.workdir))
         except EXPECTED as error:
-            fail(command, error)
+            fail(command, in_words(error))
 
     app.run(main, flags_parser=functools.partial(parse, command))
+
+
+def in_words(error: Exception) -> str:
+    """Returns what went wrong; TensorFlow's own errors have every line of the program in them."""
+    if isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
+        return (
+            "another worker ended or cannot be reached: start the same command on all workers again, it goes on from "
+            "the newest checkpoint."
+        )
+    if isinstance(error, tf.errors.OpError):
+        return f"{type(error).__name__}: {error.message.splitlines()[0][:300]}"
+    return str(error)
 
 
 def parse(command: str, argv: list[str]) -> list[str]:

@@ -64,3 +64,5 @@ def copied(workdir: str | os.PathLike, worker: int) -> Iterator[Path]:
         yield copy
     finally:
         shutil.rmtree(copy, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others have theirs in it
+            copy.parent.rmdir()

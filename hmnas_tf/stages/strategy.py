@@ -82,5 +82,9 @@ def _workers() -> tuple[list[str], int]:
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Returns when every worker has come here."""
     if several_workers():
-        here = tf.function(lambda: strategy.reduce("SUM", strategy.run(lambda: tf.constant(1)), axis=None))
+
+        @tf.function(autograph=False)
+        def here() -> tf.Tensor:
+            return strategy.reduce("SUM", strategy.run(lambda: tf.constant(1)), axis=None)
+
         here()

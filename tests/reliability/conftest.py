@@ -16,7 +16,7 @@ SMALLEST = (
     "--operations=sep_conv_3x3,identity",
     "--augmentation=crop",
     "--batch_size=16",
-    "--supernet_epochs=3",
+    "--supernet_epochs=4",
     "--warmup_epochs=1",
     "--weight_learning_rate=0.1",
     "--architecture_learning_rate=0.03",
@@ -28,6 +28,7 @@ SMALLEST = (
     "--finetune_batch_size=16",
     "--drop_path=0.1",
     "--checkpoint_steps=1",
+    "--evaluate_every=0",
     "--formats=keras",
 )
 

@@ -486,7 +486,7 @@ def test_the_disk_is_full(patterns, smallest, tmp_path):
 
 def test_two_processes_do_not_share_a_folder(smallest, tmp_path):
     first = Command("search", smallest(tmp_path / "run"), tmp_path / "first")
-    while first.alive and "epoch   1/3" not in first.shown:
+    while first.alive and "epoch   1/4" not in first.shown:
         os.sched_yield()
     refused(
         Command("search", smallest(tmp_path / "run"), tmp_path / "second"), ["in use by process", "--workdir"]

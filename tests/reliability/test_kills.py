@@ -1,0 +1,123 @@
+"""A search that is killed again and again, at any moment, ends with the bits of one that never was."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from forked import Command
+
+pytestmark = pytest.mark.slow
+
+STAGES = ("supernet", "searched", "finetuned")
+KILLS = 10  # of every stage
+
+
+def checkpoints(run: Path, stage: str) -> set[str]:
+    return {path.stem for path in (run / "checkpoints" / stage).glob("ckpt-*.index")}
+
+
+def wait_for(condition, command: Command) -> None:
+    while not condition():
+        assert command.alive, (command.shown, command.complained)
+        time.sleep(0.0005)
+
+
+def kill(command: Command, run: Path, stage: str, in_a_save: bool, delay: float) -> bool:
+    """Kills a search some time after its first new checkpoint; returns whether it was writing another."""
+    before = checkpoints(run, stage)
+    wait_for(lambda: checkpoints(run, stage) - before, command)
+    folder = run / "checkpoints" / stage
+    if in_a_save:
+        wait_for(lambda: any(folder.glob("*_temp")), command)
+    else:
+        time.sleep(delay)
+    command.send(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL
+    return any(folder.glob("*_temp"))
+
+
+def arrays(run: Path) -> dict[str, np.ndarray]:
+    """Returns all variables that a search leaves: of networks, optimizers, masks, averages and metrics."""
+    found = {}
+    for stage in STAGES:
+        with np.load(run / "checkpoints" / f"{stage}.npz") as file:
+            found |= {f"{stage} {name}": file[name] for name in file.files}
+        newest = tf.train.load_checkpoint(str(run / "checkpoints" / stage))
+        names = [name for name in newest.get_variable_to_shape_map() if name.startswith("state/")]
+        found |= {f"{stage} {name}": newest.get_tensor(name) for name in names}
+    return found
+
+
+def epochs(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [
+            {name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
+        ]
+
+
+def assert_the_same(run: Path, other: Path) -> None:
+    found, expected = arrays(run), arrays(other)
+    assert found.keys() == expected.keys()
+    assert len(found) > 100
+    assert [name for name in found if found[name].tobytes() != expected[name].tobytes()] == []
+    assert epochs(run) == epochs(other)
+    assert len({(row["stage"], row["epoch"]) for row in epochs(run)}) == len(epochs(run)) == 8
+    assert (run / "genotype.json").read_bytes() == (other / "genotype.json").read_bytes()
+
+
+def test_killed_at_random_it_is_uninterrupted(smallest, finished, tmp_path):
+    chance, run, kills = random.Random(0), tmp_path / "run", Counter()
+    for stage in STAGES:
+        for number in range(KILLS):
+            command = Command("search", smallest(run), tmp_path / f"{stage}{number}")
+            kills[kill(command, run, stage, number % 3 == 0, chance.uniform(0, 0.05))] += 1
+        before = checkpoints(run, stage)
+        command = Command("search", smallest(run), tmp_path / f"{stage} terminated")
+        wait_for(lambda stage=stage, before=before: checkpoints(run, stage) - before, command)
+        command.send(signal.SIGTERM)
+        assert command.wait() == 143
+    assert kills.total() == 3 * KILLS
+    assert kills[True] >= 3, "so many were inside a save"
+    command = Command("search", smallest(run), tmp_path / "last")
+    assert command.wait() == 0, command.complained
+    assert_the_same(run, finished)
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    assert results["stages"].keys() == set(STAGES)
+
+
+def test_a_seed_is_a_result(smallest, finished, tmp_path):
+    """Also with deterministic operations, which are the same on a CPU."""
+    arguments = [argument for argument in smallest(tmp_path / "same") if not argument.startswith("--workdir")]
+    commands = [
+        Command("search", [f"--workdir={tmp_path / 'same'}", *arguments, "--deterministic"], tmp_path / "1"),
+        Command("search", [f"--workdir={tmp_path / 'other'}", *arguments, "--seed=1"], tmp_path / "2"),
+    ]
+    assert [command.wait() for command in commands] == [0, 0]
+    assert_the_same(tmp_path / "same", finished)
+    found, expected = arrays(tmp_path / "other"), arrays(finished)
+    assert any(found[name].tobytes() != expected[name].tobytes() for name in found if name in expected)
+
+
+def test_escape_codes_are_for_terminals(finished):
+    shown = (finished.parent / "printed" / "out").read_text(encoding="utf-8")
+    assert "epoch" in shown
+    assert not [character for character in shown if ord(character) < 32 and character != "\n"]
+
+
+def test_the_manifest_says_what_ran(finished):
+    results = json.loads((finished / "results.json").read_text(encoding="utf-8"))
+    assert results["machine"]["replicas"] == 1
+    assert any("CPU" in device for device in results["machine"]["devices"])
+    assert {"python", "tensorflow", "keras"} <= results["versions"].keys()
+    assert results["seed"] == 0
+    assert results["git_commit"] is None or len(results["git_commit"].removesuffix("-dirty")) == 40
+    assert "--seed=0" in (finished / "run.flags").read_text(encoding="utf-8")

@@ -1,0 +1,102 @@
+"""Several workers compute what one process computes, and go on together after one of them was lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from forked import Command
+from test_kills import STAGES, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def start(arguments: Sequence[str], output: Path) -> list[Command]:
+    """Starts two workers on this machine with one command line."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
+    return [
+        Command("search", arguments, output / str(index), {"TF_CONFIG": json.dumps(task)})
+        for index, task in enumerate(tasks)
+    ]
+
+
+@pytest.fixture(scope="module")
+def arguments(smallest) -> Callable[[Path], Sequence[str]]:
+    # A large epsilon of Adam would be needed to compare alpha and beta, of which a step has the size of the rate,
+    # whatever the gradient's; so they are compared as they are, and few steps keep rounding small.
+    less = ("--supernet_epochs=2", "--mask_epochs=1", "--finetune_epochs=1", "--checkpoint_steps=2")
+    return lambda workdir: (*smallest(workdir), *less)
+
+
+@pytest.fixture(scope="module")
+def two(arguments, tmp_path_factory) -> Path:
+    """The folder of a search by two workers; they are lost within a stage, and started again."""
+    folder = tmp_path_factory.mktemp("workers")
+    run = folder / "run"
+    commands = start(arguments(run), folder / "first")
+    wait_for(lambda: any((run / "checkpoints" / "searched").glob("ckpt-4.index")), commands[0])
+    copy = run / "workers" / "1" / "checkpoints" / "supernet.npz"
+    assert copy.read_bytes() == (run / "checkpoints" / "supernet.npz").read_bytes(), (
+        "workers have the same bits"
+    )
+    commands[1].send(signal.SIGKILL)
+    assert commands[1].wait() == -signal.SIGKILL
+    assert commands[0].wait() == 2, "the other one must not hang"
+    assert "start the same command on all workers again" in commands[0].complained.splitlines()[-1]
+    commands = start(arguments(run), folder / "second")
+    assert [command.wait() for command in commands] == [0, 0], [command.complained for command in commands]
+    assert commands[1].shown == ""
+    return run
+
+
+def variables(run: Path, stage: str) -> list[np.ndarray]:
+    with np.load(run / "checkpoints" / f"{stage}.npz") as file:
+        return [file[name] for name in file.files]
+
+
+def test_two_workers_are_one_process(two, arguments, tmp_path):
+    command = Command("search", arguments(tmp_path / "run"), tmp_path / "printed")
+    assert command.wait() == 0, command.complained
+    for stage in STAGES:
+        found, expected = variables(two, stage), variables(tmp_path / "run", stage)
+        assert len(found) == len(expected)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1, np.abs(b).max()))
+
+
+def test_lost_and_started_again_they_are_uninterrupted(two, arguments, tmp_path):
+    commands = start(arguments(tmp_path / "run"), tmp_path / "printed")
+    assert [command.wait() for command in commands] == [0, 0], [command.complained for command in commands]
+    for stage in STAGES:
+        path = f"checkpoints/{stage}.npz"
+        assert (two / path).read_bytes() == (tmp_path / "run" / path).read_bytes()
+
+
+def test_only_the_chief_leaves_anything(two):
+    assert not (two / "workers").exists()
+    results = json.loads((two / "results.json").read_text(encoding="utf-8"))
+    assert results["machine"]["replicas"] == 2
+    assert (two / "model" / "derived.keras").exists()
+
+
+def test_replicas_are_counted_by_each_worker(arguments, tmp_path):
+    commands = start([*arguments(tmp_path / "run"), "--replicas=2"], tmp_path / "printed")
+    for command in commands:
+        assert command.wait() == 2
+        assert "CUDA_VISIBLE_DEVICES" in command.complained.splitlines()[-1]
