@@ -13,31 +13,24 @@ from hmnas_tf.config import Config
 from hmnas_tf.construction import architecture, initial_network, regularization, searched_genotype
 from hmnas_tf.data import ImageDataset, split_indices
 from hmnas_tf.derivation.derive import derive
-from hmnas_tf.manifest import git_commit, machine, versions
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.possession import copied, held
 from hmnas_tf.preflight import check
 from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
-from hmnas_tf.run import Run, precision
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.run import Run, opened, precision, silent
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
 from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fine_tuning import FineTuning
 from hmnas_tf.stages.mask_search import MaskSearch
-from hmnas_tf.stages.strategy import make_strategy, wait_for_all, worker
+from hmnas_tf.stages.strategy import worker
 from hmnas_tf.stages.supernet_training import SupernetTraining
 from hmnas_tf.stages.update_schedules import decisions
 from hmnas_tf.variables_file import load_variables, save_variables
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
-
-
-def silent(line: str) -> None:
-    """Shows nothing."""
 
 
 def search(
@@ -62,31 +55,15 @@ def search(
         RuntimeError: if a loss becomes infinite or not a number.
     """
     check(config, dataset)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    strategy, number = make_strategy(config.replicas), worker()
-    with copied(workdir, number) if number else held(workdir) as path:
-        run = Run(dataset, config, RunFolder(path, config), strategy, silent if number else say)
-        run.folder.refuse_other_data(dataset.describe())
-        wait_for_all(strategy)  # until then the chief has changed nothing that others copy
-        finished = run.folder.finished()
-        result = reread(run.folder, run.say) if finished else run_stages(run, chief=not number)
-        wait_for_all(strategy)  # for the chief, to whom a worker that ends is one that has crashed
-        return dataclasses.replace(result, workdir=Path(workdir))
+    with opened(dataset, config, workdir, say) as run:
+        result = reread(run.folder, run.say) if run.folder.finished() else run_stages(run)
+    return dataclasses.replace(result, workdir=Path(workdir))
 
 
-def run_stages(run: Run, chief: bool) -> SearchResult:
+def run_stages(run: Run) -> SearchResult:
     """Does what is left to do of a run; the chief of several workers publishes its result."""
-    config, folder = run.config, run.folder
-    folder.update(
-        dataset=run.dataset.describe(),
-        versions=versions(),
-        seed=config.seed,
-        machine=machine(run.strategy),
-        git_commit=git_commit(),
-    )
     supernet = None
-    if config.searches:
+    if run.config.searches:
         supernet = search_architecture(run)
     genotype = architecture(run, supernet)
     with run.building():
@@ -95,9 +72,9 @@ def run_stages(run: Run, chief: bool) -> SearchResult:
     with precision("float32"):
         model = initial_network(run, genotype, supernet)
     model.set_weights(network.get_weights())
-    if chief:
+    if not worker():
         publish(run, model)
-    return SearchResult(model, genotype, folder.results, folder.path)
+    return SearchResult(model, genotype, run.folder.results, run.folder.path)
 
 
 def search_architecture(run: Run) -> Supernet:

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,13 +15,16 @@ import tensorflow as tf
 
 from hmnas_tf.config import STATISTICS_BATCHES, Config
 from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
+from hmnas_tf.manifest import git_commit, machine, versions
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.possession import copied, held
 from hmnas_tf.preflight import topology_of
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.stages import telemetry
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.stage import Stage
+from hmnas_tf.stages.strategy import make_strategy, wait_for_all, worker
 
 TITLES = {
     "supernet": "supernet training",
@@ -166,6 +170,41 @@ class Run:
         entry = entries | {"epochs": epochs, "seconds": round(seconds, 1)}
         self.folder.update(stages=self.folder.results["stages"] | {key: entry})
         self.say(f"{TITLES[key]}: test error {entry['test_error']:.2f} %, {entry['params']:,} parameters")
+
+
+def silent(line: str) -> None:
+    """Shows nothing."""
+
+
+@contextmanager
+def opened(
+    dataset: ImageDataset, config: Config, workdir: str | Path, say: Callable[[str], None]
+) -> Iterator[Run]:
+    """Yields the run in a folder, new or to be continued, which until the end no other process may write into.
+
+    Workers other than the chief have a copy of the folder and show nothing.
+
+    Raises:
+        ValueError: if there are too few devices, or the folder belongs to another run or is in use.
+        OSError: if the folder cannot be written.
+    """
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy, number = make_strategy(config.replicas), worker()
+    with copied(workdir, number) if number else held(workdir) as path:
+        run = Run(dataset, config, RunFolder(path, config), strategy, silent if number else say)
+        run.folder.refuse_other_data(dataset.describe())
+        wait_for_all(strategy)  # until then the chief has changed nothing that others copy
+        if not run.folder.finished():
+            run.folder.update(
+                dataset=dataset.describe(),
+                versions=versions(),
+                seed=config.seed,
+                machine=machine(strategy),
+                git_commit=git_commit(),
+            )
+        yield run
+        wait_for_all(strategy)  # for the chief, to whom a worker that ends is one that has crashed
 
 
 @contextmanager

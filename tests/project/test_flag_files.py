@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hmnas_tf import ablate, command_line, preflight
 from hmnas_tf.ablation import VARIANTS
@@ -188,3 +190,27 @@ def test_help_of_every_flag_is_one_sentence(parse):
         text = re.sub(r"^<.*?>: ", "", private[name].help)  # absl puts the choices of an enum in front
         assert re.fullmatch(r"[A-Z].*[.)]", text), f"{name}: {text}"
         assert len(text) < 240, name
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_file_is_read_or_refused_in_one_line(parse, capsys, tmp_path, content):
+    (tmp_path / "any.flags").write_bytes(content)
+    try:
+        parse(f"--flagfile={tmp_path / 'any.flags'}")
+    except SystemExit as end:
+        assert end.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    except (ValueError, AssertionError):  # a setting or a word that the command itself refuses
+        pass
+
+
+def test_files_may_name_others_but_not_themselves(parse, capsys, tmp_path):
+    (tmp_path / "a.flags").write_text(f"--cells=5\n--flagfile={tmp_path / 'b.flags'}\n")
+    (tmp_path / "b.flags").write_text("// more\n--nodes=2\n")
+    config = parse("--flagfile", str(tmp_path / "a.flags"), "--cells=6")
+    assert (config.cells, config.nodes) == (6, 2)
+    (tmp_path / "b.flags").write_text(f"--flagfile={tmp_path / 'a.flags'}\n")
+    with pytest.raises(SystemExit):
+        parse(f"--flagfile={tmp_path / 'a.flags'}")
+    assert "names itself" in capsys.readouterr().err

@@ -8,11 +8,13 @@ import multiprocessing
 import os
 import runpy
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
 
+STAGES = ("supernet", "searched", "finetuned")  # of a search that searches
 ROOT = Path(__file__).parents[2]
 
 
@@ -84,6 +86,26 @@ class Command:
     def _read(self, name: str) -> str:
         path = self.output / name  # it takes a moment to be there
         return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def wait_for(condition: Callable[[], object], command: Command) -> None:
+    """Returns once a condition holds; fails if the command ends before."""
+    while not condition():
+        assert command.alive, (command.shown, command.complained)
+        time.sleep(0.0005)
+
+
+def refused(command: Command, words: Sequence[str]) -> None:
+    """Asserts that a command ended with one line that has the words."""
+    code = command.wait()
+    lines = command.complained.splitlines()
+    assert code in (1, 2), (code, command.shown, lines[-5:])
+    assert "Traceback" not in command.shown + command.complained
+    ours = [line for line in lines if line.startswith(f"hmnas_tf.{command.name}: ")]
+    assert len(ours) == 1, lines
+    assert lines[-1] == ours[0]
+    assert [word for word in words if str(word) not in ours[0]] == [], ours[0]
+    assert len(ours[0]) < 1000
 
 
 @dataclasses.dataclass

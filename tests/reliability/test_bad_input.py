@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from forked import Command
+from forked import Command, refused
 from PIL import Image
 
 CASES: dict[str, Callable[[Path, Path], tuple[Sequence[str], Sequence[str]]]] = {}
@@ -408,19 +408,6 @@ def unknown_artifact(run):
 @in_a_run
 def artifact_that_was_not_exported(run):
     return "evaluate", [f"--workdir={run}", "--artifact=onnx"], ["onnx", "hmnas_tf.export"]
-
-
-def refused(command: Command, words: Sequence[str]) -> None:
-    """Asserts that a command ended with one line that has the words."""
-    code = command.wait()
-    lines = command.complained.splitlines()
-    assert code in (1, 2), (code, command.shown, lines[-5:])
-    assert "Traceback" not in command.shown + command.complained
-    ours = [line for line in lines if line.startswith(f"hmnas_tf.{command.name}: ")]
-    assert len(ours) == 1, lines
-    assert lines[-1] == ours[0]
-    assert [word for word in words if str(word) not in ours[0]] == [], ours[0]
-    assert len(ours[0]) < 1000
 
 
 def environment(folder: Path) -> dict[str, str]:

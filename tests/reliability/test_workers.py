@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import Command
-from test_kills import STAGES, wait_for
+from forked import STAGES, Command, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -38,8 +37,7 @@ def start(arguments: Sequence[str], output: Path) -> list[Command]:
 
 @pytest.fixture(scope="module")
 def arguments(smallest) -> Callable[[Path], Sequence[str]]:
-    # A large epsilon of Adam would be needed to compare alpha and beta, of which a step has the size of the rate,
-    # whatever the gradient's; so they are compared as they are, and few steps keep rounding small.
+    # Few steps, because Adam makes the rounding errors of small gradients as large as its rate.
     less = ("--supernet_epochs=2", "--mask_epochs=1", "--finetune_epochs=1", "--checkpoint_steps=2")
     return lambda workdir: (*smallest(workdir), *less)
 

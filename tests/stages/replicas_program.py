@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.data import training_batches
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.derivation.training_network import training_network
@@ -22,16 +23,17 @@ from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.strategy import make_strategy
 from hmnas_tf.stages.supernet_training import SupernetTraining
 
-STEPS, BATCH = 8, 16
+STEPS, BATCH = 16, 16
 
 
 def batches(seed: int) -> tf.data.Dataset:
     random = np.random.default_rng(seed)
-    images = random.standard_normal((STEPS, BATCH, 8, 8, 1), np.float32)
-    labels = random.integers(0, 4, (STEPS, BATCH)).astype(np.int32)
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return tf.data.Dataset.from_tensor_slices((images, labels)).with_options(options)
+    images = random.integers(0, 256, (4 * BATCH + 3, 8, 8, 1), np.uint8)
+    labels = random.integers(0, 4, len(images))
+    settings = dict(augmentation=("crop", "flip", "cutout"), mean=(0.5,), std=(0.25,))
+    return training_batches(
+        images, labels, batch_size=BATCH, start_step=0, total_steps=STEPS, seed=seed, **settings
+    )
 
 
 def values(network: keras.Model) -> list[np.ndarray]:
@@ -66,6 +68,9 @@ def main(replicas: int, order: str, path: str) -> None:
         history = stage.fit(data, verbose=0, shuffle=False).history
         found[f"{name} metrics"] = np.array([history[key][0] for key in sorted(history)])
         found.update({f"{name} {i:03d}": value for i, value in enumerate(values(stage.network))})
+        for number, optimizer in enumerate(stage.optimizers):
+            slots = [variable.numpy() for variable in optimizer.variables]
+            found.update({f"{name} optimizer {number} {i:03d}": slot for i, slot in enumerate(slots)})
 
     fit("supernet", training, tf.data.Dataset.zip(batches(1), batches(2)))
     if order == "first_order":

@@ -1,4 +1,4 @@
-"""Two devices compute what one computes: the same batch, the same statistics, the same steps."""
+"""Two devices compute what one computes: the same batch, the same statistics, the same 16 steps, the same slots."""
 
 from __future__ import annotations
 
