@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from typing import Any
 
 import keras
@@ -14,6 +15,26 @@ from hmnas_tf.derivation.affine import AFFINE, NOTHING, Affine, affine_of, is_po
 
 # Each output channel comes from the same input channel, and zeros from zeros.
 CHANNELWISE = (layers.ReLU, layers.ZeroPadding2D, layers.Cropping2D, layers.MaxPooling2D)
+KNOWN = (
+    *(layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, *AFFINE, *CHANNELWISE),
+    *(
+        layers.InputLayer,
+        layers.AveragePooling2D,
+        layers.GlobalAveragePooling2D,
+        layers.Add,
+        layers.Concatenate,
+    ),
+)
+FRAMES = 6  # calls that are open for each layer on the way, at most
+PLAIN = {  # attributes of these layers that must be as they are by default, and how that is written
+    "data_format": ("channels_last",),
+    "groups": (1,),
+    "depth_multiplier": (1,),
+    "negative_slope": (0.0, None),
+    "threshold": (0.0, None),
+    "max_value": (None,),
+    "keepdims": (False,),
+}
 
 
 def fold(model: keras.Model) -> keras.Model:
@@ -31,10 +52,19 @@ def fold(model: keras.Model) -> keras.Model:
     Returns:
         A functional model of stock layers with the same input and output, float32. It has no batch statistics, so it
         is not for training.
+
+    Raises:
+        ValueError: naming a layer that is of another kind, or does something else than these layers do by default.
     """
+    _require_known(model)
     folding = _Folding(model)
     image = keras.Input(model.input_shape[1:], name=model.inputs[0].name)
-    return keras.Model(image, folding.apply(image), name=f"{model.name}_folded")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + FRAMES * len(model.layers))  # it goes as deep as the network is
+    try:
+        return keras.Model(image, folding.apply(image), name=f"{model.name}_folded")
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class _Folding:
@@ -54,7 +84,6 @@ class _Folding:
         # Outputs of layers without weights by what they do to which tensors.
         self._shared: dict[tuple, Any] = {}
         self._names: dict[str, int] = {}
-        _require_known(model)
 
     def apply(self, image: Any) -> Any:
         """Returns the folded network's output."""
@@ -200,12 +229,27 @@ class _Folding:
 
 
 def _require_known(model: keras.Model) -> None:
-    known = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.BatchNormalization)
+    """Refuses what would be folded into something else."""
     for layer in model.layers:
-        if layer.weights and not isinstance(layer, known):
+        if type(layer) not in KNOWN:
             raise ValueError(
-                f"expected {', '.join(k.__name__ for k in known)} as layers with weights, received "
+                f"expected layers of the kinds {', '.join(k.__name__ for k in KNOWN)}, received "
                 f"{type(layer).__name__} {layer.name!r}"
             )
         if getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear:
             raise ValueError(f"expected activations in layers of their own, received one in {layer.name!r}")
+        if layer.compute_dtype != "float32":
+            raise ValueError(
+                f"expected a network in float32, received {layer.compute_dtype} in {layer.name!r}"
+            )
+        for name, plain in PLAIN.items():
+            value = getattr(layer, name, plain[0])
+            if value not in plain:
+                raise ValueError(f"expected {name}={plain[0]!r}, received {value!r} in {layer.name!r}")
+        rank = len(keras.tree.flatten(layer.output)[0].shape)
+        if getattr(layer, "axis", -1) not in (-1, rank - 1):
+            raise ValueError(f"expected the channels as axis, received axis={layer.axis} in {layer.name!r}")
+    once = {id(layer.output) for layer in model.layers}
+    read = [tensor for layer in model.layers for tensor in keras.tree.flatten(layer.input)]
+    if not {id(tensor) for tensor in (*read, *model.outputs)} <= once:
+        raise ValueError("expected every layer to be applied once, received a network that uses some again")

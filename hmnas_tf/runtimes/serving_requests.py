@@ -55,9 +55,12 @@ def records(path):
     """
     with open(path, "rb") as file:
         while head := file.read(12):  # length and its checksum
-            (length,) = struct.unpack_from("<Q", head.ljust(12))
-            content = file.read(length)
-            if len(content) != length or len(file.read(4)) != 4:
+            whole = len(head) == 12
+            if whole:
+                (length,) = struct.unpack_from("<Q", head)
+                content = file.read(length)
+                whole = len(content) == length and len(file.read(4)) == 4
+            if not whole:
                 raise ValueError(f"{path} ends within a record")
             yield content
 

@@ -253,3 +253,38 @@ def test_layers_it_does_not_know_are_refused():
         fold(model_of(lambda x: layers.SeparableConv2D(4, 3, name="other")(x)))
     with pytest.raises(ValueError, match="activations in layers of their own, received one in 'active'"):
         fold(model_of(lambda x: layers.Conv2D(4, 3, activation="relu", name="active")(x)))
+
+
+UNLIKE = {
+    "negative_slope": lambda: layers.ReLU(negative_slope=0.1, name="other"),
+    "threshold": lambda: layers.ReLU(threshold=0.5, name="other"),
+    "max_value": lambda: layers.ReLU(max_value=6.0, name="other"),
+    "axis": lambda: layers.BatchNormalization(axis=1, name="other"),
+    "depth_multiplier": lambda: layers.DepthwiseConv2D(3, depth_multiplier=2, name="other"),
+    "groups": lambda: layers.Conv2D(4, 1, groups=2, name="other"),
+    "Softmax": lambda: layers.Softmax(name="other"),
+    "bfloat16": lambda: layers.ReLU(dtype="mixed_bfloat16", name="other"),
+}
+
+
+@pytest.mark.parametrize("what", UNLIKE)
+def test_layers_that_do_something_else_are_refused(what):
+    with pytest.raises(ValueError, match=f"{what}.*'other'"):
+        fold(model_of(lambda x: UNLIKE[what]()(conv(4)(x))))
+
+
+def test_a_concatenation_of_rows_and_a_layer_used_twice_are_refused():
+    with pytest.raises(ValueError, match="axis=1 in 'rows'"):
+        fold(model_of(lambda x: layers.Concatenate(axis=1, name="rows")([layers.ReLU()(x), x])))
+    twice = layers.ReLU(name="twice")
+    with pytest.raises(ValueError, match="applied once"):
+        fold(model_of(lambda x: twice(conv(4)(twice(x)))))
+
+
+def test_a_network_of_any_depth_is_folded():
+    def build(x):
+        for _ in range(150):
+            x = layers.ReLU()(norm()(conv(4)(x)))
+        return x
+
+    check(model_of(build))

@@ -54,7 +54,7 @@ def main(replicas: int, order: str, path: str) -> None:
         # Adam divides by the gradient's own size, so an epsilon above its rounding error keeps that from being seen.
         training = SupernetTraining(
             supernet,
-            weight_optimizer=keras.optimizers.SGD(0.05, momentum=0.9),
+            weight_optimizer=keras.optimizers.SGD(0.02, momentum=0.9),
             architecture_optimizer=keras.optimizers.Adam(0.01, beta_1=0.5, epsilon=1e-3),
             decisions=np.arange(STEPS) % 4 != 1,
             weight_decay=3e-4,
