@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.ablation import VARIANTS, ablate
+from hmnas_tf.ablation import VARIANTS, ablate, require_one_worker
 from hmnas_tf.command_line import FLAGS, say
 
 
@@ -46,6 +46,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 
 def run(workdir: Path) -> None:
     """Runs the command."""
+    require_one_worker()
     ablate(
         *command_line.given(),
         workdir,

@@ -101,11 +101,7 @@ def ablate(
         ValueError: if a variant is unknown or given twice, a run's settings do not fit, or the folder is in use.
     """
     _check_variants(variants)
-    if several_workers():
-        raise ValueError(
-            "TF_CONFIG names several workers, but every cell of an ablation is a run of its own: give each host its "
-            "own --variants or --seed instead."
-        )
+    require_one_worker()
     order = [name for name in VARIANTS if name in variants]
     cells = [(config.seed + number, name) for number in range(seeds) for name in order]
     scratch = (scratch_epochs, scratch_learning_rate)
@@ -126,6 +122,19 @@ def ablate(
         f"written: {Path(workdir) / 'ablation.md'}, .csv, {draw(Path(workdir) / 'ablation.svg', records, _titles())}"
     )
     return records
+
+
+def require_one_worker() -> None:
+    """Refuses several workers, before they look for each other.
+
+    Raises:
+        ValueError: if TF_CONFIG names several.
+    """
+    if several_workers():
+        raise ValueError(
+            "TF_CONFIG names several workers, but every cell of an ablation is a run of its own: give each host its "
+            "own --variants or --seed instead."
+        )
 
 
 def _check_variants(variants: Sequence[str]) -> None:

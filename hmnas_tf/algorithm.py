@@ -134,7 +134,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
         )
     training = run.batches("supernet training", config.batch_size, of_weights)
     validation = run.batches(
-        "architecture training", min(config.batch_size, len(of_architecture)), of_architecture
+        "architecture training", run.largest_batch(len(of_architecture)), of_architecture
     )
     run.fit(
         "supernet",

@@ -110,10 +110,15 @@ class Run:
         )
         return lambda start, total: training_batches(x, y, start_step=start, total_steps=total, **settings)
 
+    def largest_batch(self, examples: int) -> int:
+        """Returns `--batch_size`, or what so few examples give every replica in equal parts."""
+        replicas = self.strategy.num_replicas_in_sync
+        return min(self.config.batch_size, examples // replicas * replicas)
+
     def meter(self, network: keras.Model) -> Meter:
         """Returns what measures the test error of a network and re-estimates its batch statistics."""
         data = self.dataset
-        batch_size = min(self.config.batch_size, len(data.x_train))
+        batch_size = self.largest_batch(len(data.x_train))
         steps = min(STATISTICS_BATCHES, len(data.x_train) // batch_size)
         as_they_are = self.batches("statistics", batch_size, augmentation=())(0, steps)
         test = evaluation_batches(
@@ -185,12 +190,14 @@ def opened(
     Workers other than the chief have a copy of the folder and show nothing.
 
     Raises:
-        ValueError: if there are too few devices, or the folder belongs to another run or is in use.
+        ValueError: if there are too few devices, they cannot share a batch equally, or the folder belongs to another
+            run or is in use.
         OSError: if the folder cannot be written.
     """
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy, number = make_strategy(config.replicas), worker()
+    _require_multiples(config, strategy.num_replicas_in_sync)
     with copied(workdir, number) if number else held(workdir) as path:
         run = Run(dataset, config, RunFolder(path, config), strategy, silent if number else say)
         run.folder.refuse_other_data(dataset.describe())
@@ -205,6 +212,15 @@ def opened(
             )
         yield run
         wait_for_all(strategy)  # for the chief, to whom a worker that ends is one that has crashed
+
+
+def _require_multiples(config: Config, replicas: int) -> None:
+    for name in ("batch_size", "finetune_batch_size"):
+        if getattr(config, name) % replicas:
+            raise ValueError(
+                f"{name}={getattr(config, name)} cannot be shared equally by {replicas} replicas: take a multiple of "
+                f"{replicas}."
+            )
 
 
 @contextmanager

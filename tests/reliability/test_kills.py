@@ -87,6 +87,24 @@ def test_killed_at_random_it_is_uninterrupted(smallest, finished, tmp_path):
     assert results["stages"].keys() == set(STAGES)
 
 
+def test_an_ablation_that_is_killed_is_uninterrupted(smallest, tmp_path):
+    run, more = tmp_path / "run", ("--variants=multi_level_masks,masks_random_weights", "--seeds=1")
+    for place, stage in (("multi_level_masks", "searched"), ("masks_random_weights", "finetuned")):
+        command = Command("ablate", [*smallest(run), *more], tmp_path / f"{place} killed")
+        kill(command, run / place / "seed0", stage, False, 0.02)
+    folders = (run, tmp_path / "whole")
+    commands = [
+        Command("ablate", [*smallest(path), *more], tmp_path / f"{path.name}.out") for path in folders
+    ]
+    assert [command.wait(300) for command in commands] == [0, 0]
+    tables = []
+    for path in folders:
+        with (path / "ablation.csv").open(newline="", encoding="utf-8") as file:
+            tables.append([{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)])
+    assert tables[0] == tables[1]
+    assert len(tables[0]) >= 2
+
+
 def test_a_seed_is_a_result(smallest, tmp_path):
     """Killing shows it for operations as they are; these are TensorFlow's deterministic ones, which give other bits."""
     seeds = {"one": 0, "same": 0, "other": 1}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import STAGES, Command, wait_for
+from forked import STAGES, Command, refused, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -93,8 +93,20 @@ def test_only_the_chief_leaves_anything(two):
     assert (two / "model" / "derived.keras").exists()
 
 
-def test_replicas_are_counted_by_each_worker(arguments, tmp_path):
-    commands = start([*arguments(tmp_path / "run"), "--replicas=2"], tmp_path / "printed")
-    for command in commands:
-        assert command.wait() == 2
-        assert "CUDA_VISIBLE_DEVICES" in command.complained.splitlines()[-1]
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [("--replicas=2", "CUDA_VISIBLE_DEVICES"), ("--finetune_batch_size=15", "multiple of 2")],
+)
+def test_what_several_workers_cannot_do_is_refused(flag, words, arguments, tmp_path):
+    for command in start([*arguments(tmp_path / "run"), flag], tmp_path / "printed"):
+        refused(command, [flag.removeprefix("--"), words])
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_ablation_is_not_for_several_workers(smallest, tmp_path):
+    task = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    environment = {"TF_CONFIG": json.dumps(task)}
+    refused(
+        Command("ablate", smallest(tmp_path / "run"), tmp_path / "printed", environment),
+        ["TF_CONFIG", "--variants"],
+    )
