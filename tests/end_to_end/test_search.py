@@ -52,7 +52,7 @@ def test_the_folder_holds_what_a_run_leaves(whole):
     } <= files
     for stage in STAGES:
         assert any(file.startswith(f"tensorboard/{stage}/") for file in files)
-    visible = {path.name for path in whole.workdir.iterdir()}
+    visible = {path.name for path in whole.workdir.iterdir() if not path.name.startswith(".")}
     known = {"run.flags", "results.json", "genotype.json", "report.html", "metrics.csv"}
     assert visible <= known | {"tensorboard", "checkpoints", "model"}
     assert {path.name for path in (whole.workdir / "model").iterdir()} == {
@@ -73,7 +73,8 @@ def test_the_flag_file_is_the_configuration(whole):
 
 
 def test_results_have_the_documented_schema(results, whole, patterns):
-    assert set(results) == {"schema", "dataset", "stages", "derived", "artifacts", "versions", "seed"}
+    manifest = {"versions", "machine", "git_commit", "seed"}
+    assert set(results) == {"schema", "dataset", "stages", "derived", "artifacts", *manifest}
     assert results["schema"] == 1
     assert results["seed"] == whole.config.seed
     assert results["dataset"] == patterns.describe()

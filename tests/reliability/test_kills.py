@@ -18,6 +18,7 @@ from forked import STAGES, Command, wait_for
 pytestmark = pytest.mark.slow
 
 KILLS = 10  # of every stage
+LESS = ("--supernet_epochs=2", "--mask_epochs=1", "--finetune_epochs=1")
 
 
 def checkpoints(run: Path, stage: str) -> set[str]:
@@ -63,7 +64,7 @@ def assert_the_same(run: Path, other: Path) -> None:
     assert len(found) > 100
     assert [name for name in found if found[name].tobytes() != expected[name].tobytes()] == []
     assert epochs(run) == epochs(other)
-    assert len({(row["stage"], row["epoch"]) for row in epochs(run)}) == len(epochs(run)) == 8
+    assert len({(row["stage"], row["epoch"]) for row in epochs(run)}) == len(epochs(run)) >= 4
     assert (run / "genotype.json").read_bytes() == (other / "genotype.json").read_bytes()
 
 
@@ -88,7 +89,7 @@ def test_killed_at_random_it_is_uninterrupted(smallest, finished, tmp_path):
 
 
 def test_an_ablation_that_is_killed_is_uninterrupted(smallest, tmp_path):
-    run, more = tmp_path / "run", ("--variants=multi_level_masks,masks_random_weights", "--seeds=1")
+    run, more = tmp_path / "run", (*LESS, "--variants=multi_level_masks,masks_random_weights", "--seeds=1")
     for place, stage in (("multi_level_masks", "searched"), ("masks_random_weights", "finetuned")):
         command = Command("ablate", [*smallest(run), *more], tmp_path / f"{place} killed")
         kill(command, run / place / "seed0", stage, False, 0.02)
@@ -111,7 +112,7 @@ def test_a_seed_is_a_result(smallest, tmp_path):
     commands = [
         Command(
             "search",
-            [*smallest(tmp_path / name), "--deterministic", f"--seed={seed}"],
+            [*smallest(tmp_path / name), *LESS, "--deterministic", f"--seed={seed}"],
             tmp_path / f"{name}.out",
         )
         for name, seed in seeds.items()
