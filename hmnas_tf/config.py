@@ -180,7 +180,7 @@ class Config:
     checkpoint_steps: int = _flag(500, "Steps between two checkpoints; every epoch's end has one too.", low=1)
     replicas: int = _flag(0, "GPUs to train on; 0 is all that are visible, or the CPU.", low=0)
     deterministic: bool = _flag(
-        False, "Take TensorFlow's deterministic operations only: bit-equal reruns on GPUs too, but slower."
+        False, "Take TensorFlow's deterministic operations only, so that reruns are bit-equal on GPUs too."
     )
     mixed_precision: bool = _flag(
         False, "Compute in bfloat16; masks, alpha, beta and losses stay in float32."
