@@ -16,14 +16,16 @@ from hmnas_tf.derivation.affine import AFFINE, NOTHING, Affine, affine_of, is_po
 # Each output channel comes from the same input channel, and zeros from zeros.
 CHANNELWISE = (layers.ReLU, layers.ZeroPadding2D, layers.Cropping2D, layers.MaxPooling2D)
 KNOWN = (
-    *(layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, *AFFINE, *CHANNELWISE),
-    *(
-        layers.InputLayer,
-        layers.AveragePooling2D,
-        layers.GlobalAveragePooling2D,
-        layers.Add,
-        layers.Concatenate,
-    ),
+    layers.InputLayer,
+    layers.Conv2D,
+    layers.DepthwiseConv2D,
+    layers.Dense,
+    *AFFINE,
+    *CHANNELWISE,
+    layers.AveragePooling2D,
+    layers.GlobalAveragePooling2D,
+    layers.Add,
+    layers.Concatenate,
 )
 FRAMES = 6  # calls that are open for each layer on the way, at most
 PLAIN = {  # attributes of these layers that must be as they are by default, and how that is written

@@ -141,9 +141,8 @@ class Checkpoints(keras.callbacks.Callback):
             self._restore_metrics = False
 
     def on_train_batch_end(self, batch, logs=None):
-        if (
-            self.terminated and several_workers()
-        ):  # the others may be at another step, and a checkpoint needs all
+        # The others may be at another step, and a checkpoint needs all.
+        if self.terminated and several_workers():
             raise SystemExit(TERMINATED)
         self._step += 1  # counted here, because reading the optimizer's counter would wait for the device
         if self._step % self.steps_per_epoch and (self.terminated or self._step % self.every == 0):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from forked import Command, refused
+from forked import Command, refused, wait_for
 from PIL import Image
 
 CASES: dict[str, Callable[[Path, Path], tuple[Sequence[str], Sequence[str]]]] = {}
@@ -50,6 +49,8 @@ CASES |= {
     "unknown flag": flag("--no_such_flag=1", words=["no_such_flag"]),
     "flag without a number": flag("--batch_size=many", words=["batch_size", "many"]),
     "negative number": flag("--cells=-1", words=["cells", "-1"]),
+    "out of range": flag("--weight_momentum=2", words=["--weight_momentum=2", "0.999"]),
+    "unknown stem": flag("--stem=vgg", words=["--stem=vgg", "cifar", "imagenet"]),
     "not a number": flag("--threshold=nan", words=["threshold", "nan"]),
     "infinite": flag("--weight_learning_rate=inf", words=["weight_learning_rate", "inf"]),
     "unknown choice": flag("--derivation=best", words=["derivation", "best", "masks"]),
@@ -87,7 +88,7 @@ def no_workdir(folder, patterns):
 
 @case
 def a_word_that_is_no_flag(folder, patterns):
-    return [str(folder / "run"), "--dataset=digits"], ["--name=value"]
+    return [str(folder / "run"), "--dataset=digits"], [str(folder / "run"), "--name=value"]
 
 
 @case
@@ -97,7 +98,12 @@ def no_such_dataset(folder, patterns):
 
 @case
 def dataset_not_prepared(folder, patterns):
-    return search(folder, "--dataset=cifar10", f"--data_dir={folder}"), ["cifar10", "--download"]
+    return search(folder, "--dataset=cifar10", f"--data_dir={folder}"), [
+        "cifar10",
+        "not prepared",
+        "--download",
+        "--data_dir",
+    ]
 
 
 @case
@@ -473,8 +479,7 @@ def test_the_disk_is_full(patterns, smallest, tmp_path):
 
 def test_two_processes_do_not_share_a_folder(smallest, tmp_path):
     first = Command("search", smallest(tmp_path / "run"), tmp_path / "first")
-    while first.alive and "epoch   1/4" not in first.shown:
-        os.sched_yield()
+    wait_for(lambda: "epoch   1/4" in first.shown, first)
     refused(
         Command("search", smallest(tmp_path / "run"), tmp_path / "second"), ["in use by process", "--workdir"]
     )
