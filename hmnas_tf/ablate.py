@@ -10,8 +10,9 @@ from pathlib import Path
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.ablation import VARIANTS, ablate, require_one_worker
+from hmnas_tf.ablation import VARIANTS, ablate
 from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.stages.strategy import require_one_worker
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -46,7 +47,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 
 def run(workdir: Path) -> None:
     """Runs the command."""
-    require_one_worker()
+    require_one_worker()  # before they look for each other
     ablate(
         *command_line.given(),
         workdir,

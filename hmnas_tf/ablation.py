@@ -18,7 +18,7 @@ from hmnas_tf.preflight import check
 from hmnas_tf.run import TITLES
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.stages import telemetry
-from hmnas_tf.stages.strategy import several_workers
+from hmnas_tf.stages.strategy import require_one_worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,19 +122,6 @@ def ablate(
         f"written: {Path(workdir) / 'ablation.md'}, .csv, {draw(Path(workdir) / 'ablation.svg', records, _titles())}"
     )
     return records
-
-
-def require_one_worker() -> None:
-    """Refuses several workers, before they look for each other.
-
-    Raises:
-        ValueError: if TF_CONFIG names several.
-    """
-    if several_workers():
-        raise ValueError(
-            "TF_CONFIG names several workers, but every cell of an ablation is a run of its own: give each host its "
-            "own --variants or --seed instead."
-        )
 
 
 def _check_variants(variants: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ def search(
             in use.
         ImportError: if a format to export needs a package that is not installed.
         OSError: if the folder cannot be written.
-        RuntimeError: if a loss becomes infinite or not a number.
+        DivergedError: if a loss becomes infinite or not a number.
     """
     check(config, dataset)
     with opened(dataset, config, workdir, say) as run:

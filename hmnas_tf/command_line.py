@@ -20,7 +20,16 @@ from hmnas_tf.stages.strategy import make_strategy
 
 FLAGS = flags.FLAGS
 K, V = TypeVar("K"), TypeVar("V")
-DATA_FLAGS = ("data_dir", "idx_dir", "download", "image_size", "train_examples", "test_examples", "seed")
+DATA_FLAGS = (
+    "data_dir",
+    "idx_dir",
+    "download",
+    "image_size",
+    "train_examples",
+    "test_examples",
+    "holdout",
+    "seed",
+)
 EXPECTED = (  # what is the user's to mend: one line, no traceback
     ValueError,
     ImportError,

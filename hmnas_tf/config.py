@@ -55,6 +55,13 @@ class Config:
     image_size: int = _flag(0, "Height and width in pixels to resize to; 0 keeps the dataset's own.", low=0)
     train_examples: int = _flag(0, "Use only the first N training images; 0 is all.", low=0)
     test_examples: int = _flag(0, "Use only the first N test images; 0 is all.", low=0)
+    holdout: float = _flag(
+        0.0,
+        "Share of the training images that stands in for the test images, to compare settings without looking at "
+        "these; 0 is none.",
+        low=0,
+        high=0.9,
+    )
     augmentation: tuple[str, ...] = _flag(
         ("auto",), "Comma list of augmentations, `none`, or `auto` for what suits the dataset (§4.2)."
     )

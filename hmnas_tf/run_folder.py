@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ class RunFolder:
     def __init__(self, path: str | Path, config: Config):
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._refuse_other_run(config)
-        atomic.write_text(
-            self.path / "run.flags", "".join(f"{line}\n" for line in flag_lines(config, self.path))
+        # A flag that was not there when the run began did what its default does.
+        keep_flags(
+            self.path / "run.flags", flag_lines(config, self.path), defaults=flag_lines(Config(), self.path)
         )
         self.results = read_results(self.path)
 
@@ -86,23 +87,6 @@ class RunFolder:
         atomic.write_json(self.path / "results.json", results)
         self.results = results
 
-    def _refuse_other_run(self, config: Config) -> None:
-        path = self.path / "run.flags"
-        if not path.exists():
-            return
-        old = dict(line.split("=", 1) for line in read_flag_lines(path) if "=" in line)
-        # A flag that was not there when the run began did what its default does.
-        defaults, new = (
-            dict(line.split("=", 1) for line in flag_lines(c, self.path)) for c in (Config(), config)
-        )
-        old = defaults | old | {"--workdir": new["--workdir"]}
-        differing = [f"{k[2:]} was {old[k]!r}, now {v!r}" for k, v in new.items() if old[k] != v]
-        if differing:
-            raise ValueError(
-                f"workdir {str(self.path)!r} holds a run with other flags ({'; '.join(differing)}): take the same "
-                "flags to continue it, or another --workdir."
-            )
-
 
 def read_results(folder: Path) -> dict[str, Any]:
     """Returns the content of `results.json`, of a run without one an empty result.
@@ -138,6 +122,38 @@ def read_flag_lines(path: Path) -> list[str]:
         raise ValueError(
             f"{path} is no text in UTF-8 ({error}): restore it, or take another --workdir."
         ) from error
+
+
+def keep_flags(path: Path, lines: Sequence[str], *, defaults: Sequence[str] = ()) -> None:
+    """Writes the flags of a run into its folder, which may be another one than before, or finds them there.
+
+    Args:
+        path: of the file.
+        lines: `--name=value`, with `--workdir`.
+        defaults: the same of flags that the file may lack, because it is of an earlier version.
+
+    Raises:
+        ValueError: if the folder belongs to a run with other flags, naming them.
+        OSError: if it cannot be written.
+    """
+    new = _values(lines)
+    if path.exists():
+        old = _values([*defaults, *read_flag_lines(path)])
+        differing = [
+            f"{name} was {old.get(name)!r}, now {value!r}"
+            for name, value in new.items()
+            if name != "workdir" and old.get(name) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"workdir {str(path.parent)!r} holds a run with other flags ({'; '.join(differing)}): take the same "
+                "flags to continue it, or another --workdir."
+            )
+    atomic.write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _values(lines: Sequence[str]) -> dict[str, str]:
+    return dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
 
 
 def flag_lines(config: Config, workdir: Path) -> list[str]:

@@ -145,6 +145,43 @@ class ImageDataset:
             y_test=self.y_test[:test],
         )
 
+    def holding_out(self, share: float, seed: int) -> ImageDataset:
+        """Puts some of the training images in the place of the test images, which are no longer there.
+
+        Settings that were chosen by the error on the test images look better than they are. Chosen on these, they can
+        be measured on the test images once.
+
+        Args:
+            share: of each class's training images, rounded; 0 keeps the dataset as it is.
+            seed: of the choice.
+
+        Raises:
+            ValueError: no image, or every image of a class, would be held out.
+        """
+        if not share:
+            return self
+        random, held = np.random.default_rng([seed, 1]), np.zeros(len(self.x_train), bool)
+        for label, name in enumerate(self.class_names):
+            own = np.flatnonzero(self.y_train == label)
+            count = round(len(own) * share)
+            if len(own) and count == len(own):
+                raise ValueError(
+                    f"dataset '{self.name}': a holdout of {share} takes all {count} training images of class {name!r}; "
+                    "take a smaller share or more images"
+                )
+            held[random.permutation(own)[:count]] = True
+        if not held.any():
+            raise ValueError(
+                f"dataset '{self.name}': a holdout of {share} takes no image of {len(held)}; take a larger share"
+            )
+        return dataclasses.replace(
+            self,
+            x_train=self.x_train[~held],
+            y_train=self.y_train[~held],
+            x_test=self.x_train[held],
+            y_test=self.y_train[held],
+        )
+
     def of_random_classes(self, count: int, seed: int) -> ImageDataset:
         """Keeps only the images of some classes, drawn at random; labels are renumbered in their old order.
 

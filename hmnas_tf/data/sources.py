@@ -34,6 +34,7 @@ def load_dataset(
     image_size: int = 0,
     train_examples: int = 0,
     test_examples: int = 0,
+    holdout: float = 0.0,
     seed: int = 0,
 ) -> ImageDataset:
     """Loads a dataset into memory.
@@ -50,7 +51,8 @@ def load_dataset(
         image_size: side to resize the images to, pixels; 0 keeps their size.
         train_examples: keep only the first so many training images; 0 keeps all.
         test_examples: likewise for test images.
-        seed: of the split of a folder without train/ and test/; nothing else here is random.
+        holdout: share of the training images, of each class, that is put in the place of the test images; 0 is none.
+        seed: of the split of a folder without train/ and test/, and of the images held out.
 
     Returns:
         The dataset.
@@ -67,7 +69,7 @@ def load_dataset(
             break
     else:
         dataset = _tfds(name, options)
-    return dataset.take(train_examples, test_examples)
+    return dataset.take(train_examples, test_examples).holding_out(holdout, seed)
 
 
 def _digits(_: str, options: SourceOptions) -> ImageDataset:

@@ -17,6 +17,10 @@ from hmnas_tf.stages.strategy import several_workers
 TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM ended
 
 
+class DivergedError(RuntimeError):
+    """A loss or a weight is infinite or not a number: these settings cannot be trained with."""
+
+
 def fit(
     stage: Stage,
     batches: Callable[[int], tf.data.Dataset],
@@ -44,7 +48,7 @@ def fit(
         verbose: of Keras' `fit`.
 
     Raises:
-        RuntimeError: if the loss becomes infinite or not a number; the checkpoints still hold finite values.
+        DivergedError: if the loss becomes infinite or not a number; the checkpoints still hold finite values.
     """
     checkpoints = Checkpoints(stage, directory, steps_per_epoch, checkpoint_steps)
     epoch, done = divmod(checkpoints.step(), steps_per_epoch)
@@ -117,7 +121,7 @@ class Checkpoints(keras.callbacks.Callback):
         if not abs(loss) < float("inf") or not all(
             bool(tf.reduce_all(tf.math.is_finite(v))) for v in trained
         ):
-            raise RuntimeError(
+            raise DivergedError(
                 f"{self.stage.name}: the loss became {loss} at or before step {self._step}, or a weight is not finite; "
                 "the newest checkpoint is from before. Lower the learning rate or the gradient clip and start again in "
                 "a new workdir."

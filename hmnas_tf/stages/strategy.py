@@ -53,6 +53,19 @@ def several_workers() -> bool:
     return len(_workers()[0]) > 1
 
 
+def require_one_worker() -> None:
+    """Refuses several workers, before they look for each other; for commands that make many runs.
+
+    Raises:
+        ValueError: if TF_CONFIG names several.
+    """
+    if several_workers():
+        raise ValueError(
+            "TF_CONFIG names several workers, but this command makes many runs, each of one worker: leave it out and "
+            "give each host its own share, as docs/scaling.md shows."
+        )
+
+
 def worker() -> int:
     """Returns the number of this process among the workers, 0 if it is alone; 0 is the chief."""
     return _workers()[1]

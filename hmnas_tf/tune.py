@@ -1,0 +1,77 @@
+"""Tunes the settings of a search with KerasTuner: `python -m hmnas_tf.tune --flagfile=...`.
+
+Every trial is a run folder of its own; running it again on the same `--workdir` continues.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from hmnas_tf import command_line
+from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.stages.strategy import require_one_worker
+from hmnas_tf.trials import TUNERS
+from hmnas_tf.tuning import OBJECTIVES, TRIALS, Tuning, tune
+from hmnas_tf.tuning_space import HYPERPARAMETERS
+
+
+def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
+    """Makes the flags of this command, those of `search` apart."""
+    into = {"flag_values": flag_values}
+    flags.DEFINE_enum("tuner", Tuning.tuner, sorted(TUNERS), "How settings are proposed.", **into)
+    flags.DEFINE_enum(
+        "objective",
+        Tuning.objective,
+        sorted(OBJECTIVES),
+        "What is minimised: error in %, parameters, or error less --halving_worth for each halving of the parameters.",
+        **into,
+    )
+    flags.DEFINE_float(
+        "halving_worth",
+        Tuning.halving_worth,
+        "Percentage points of error that halving the parameters is worth, for --objective=both.",
+        lower_bound=0.0,
+        **into,
+    )
+    flags.DEFINE_list(
+        "hyperparameters",
+        list(Tuning.hyperparameters),
+        "Comma list of what is tuned, NAME or NAME:LOW:HIGH; `auto` is all that do anything. Known: "
+        f"{', '.join(HYPERPARAMETERS)}.",
+        **into,
+    )
+    flags.DEFINE_integer(
+        "trials",
+        Tuning.trials,
+        f"Trials at most; 0 is {TRIALS}, with Hyperband as many as it has.",
+        lower_bound=0,
+        **into,
+    )
+
+
+def run(workdir: Path) -> None:
+    """Runs the command."""
+    require_one_worker()
+    tuning = Tuning(
+        tuner=FLAGS.tuner,
+        objective=FLAGS.objective,
+        hyperparameters=tuple(FLAGS.hyperparameters),
+        trials=FLAGS.trials,
+        halving_worth=FLAGS.halving_worth,
+    )
+    dataset, config = command_line.given()
+    if not config.holdout:
+        say(
+            "Warning: trials are compared on the test images, so the error of the best will be too good to be true: "
+            "--holdout=0.2 compares them on a part of the training images."
+        )
+    tune(dataset, config, workdir, tuning, say)
+
+
+if __name__ == "__main__":
+    command_line.define_flags()
+    flags.adopt_module_key_flags(command_line)
+    define_flags()
+    command_line.start("tune", run)
