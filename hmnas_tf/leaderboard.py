@@ -88,7 +88,12 @@ def markdown(records: Sequence[Record], *, error: str, score: str) -> str:
         cells = [record.status, record.trial, *[""] * 6]
         if record.completed:
             star = "*" if record.trial in best else ""
-            cells = [f"{rank}{star}", record.trial, f"{record.score:.4g}", f"{record.stage['test_error']:.2f}"]
+            cells = [
+                f"{rank}{star}",
+                record.trial,
+                f"{record.score:.4g}",
+                f"{record.stage['test_error']:.2f}",
+            ]
             cells += [*(f"{record.stage[key]:,}" for key in SIZES), f"{record.seconds:.0f}"]
         cells += [f"{100 * record.budget:.0f} %"] * partial
         cells += [f"{record.values[name]:.4g}" if name in record.values else "" for name in names]

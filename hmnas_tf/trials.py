@@ -48,6 +48,8 @@ class Oracle:
         super().reload()
         # One that was killed between its own file and the oracle's is not known yet: it is proposed again, the same.
         self.trials = {name: self.trials[name] for name in self.start_order}
+        for name in self._retry_queue:  # one that had reported, but not ended, reports again
+            self.trials[name].metrics = type(self.trials[name].metrics)()
 
 
 class _Bayesian(Oracle, kt.oracles.BayesianOptimizationOracle):

@@ -173,9 +173,9 @@ class _Plan:
         values = ", ".join(f"{name}={value:.4g}" for name, value in record.values.items())
         part = f" ({100 * record.budget:.0f} % of the epochs)" if record.budget < 1 else ""
         self.say(f"trial {trial.trial_id}{of}{part}: {values}")
-        stages = search(
-            self.dataset, self.settings(record.values, record.budget), folder, self.say
-        ).results["stages"]
+        stages = search(self.dataset, self.settings(record.values, record.budget), folder, self.say).results[
+            "stages"
+        ]
         stage = stages["finetuned"]
         score = OBJECTIVES[self.tuning.objective](stage, self.tuning.halving_worth)
         self.say(f"trial {trial.trial_id}: score {score:.4g}")
@@ -223,7 +223,9 @@ class _Plan:
     def table(self, records: Sequence[Record]) -> str:
         """Returns the leaderboard in Markdown."""
         images = "held-out training" if self.config.holdout else "test"
-        return markdown(records, error=f"error on {images} images %", score=f"score ({self.tuning.objective})")
+        return markdown(
+            records, error=f"error on {images} images %", score=f"score ({self.tuning.objective})"
+        )
 
     def conclude(self, trials: Sequence[Trial]) -> list[Record]:
         """Shows the leaderboard and what to do with it; returns the records, best first."""

@@ -50,7 +50,7 @@ class Hyperparameter:
         """Returns the default interval around the configuration's value."""
         low, high = (bound * value if self.relative else bound for bound in (self.low, self.high))
         if self.step:
-            low, high = max(self.step, low // self.step * self.step), high // self.step * self.step
+            low, high = (max(1, int(bound // self.step)) * self.step for bound in (low, high))
         return Interval(low, high, self.log)
 
 
@@ -90,8 +90,8 @@ def space(asked: Sequence[str], config: Config) -> dict[str, Interval]:
         name, *bounds = word.split(":")
         if name not in HYPERPARAMETERS or name in found:
             raise ValueError(
-                f"hyperparameters={','.join(asked)!r}: {name!r} is given twice or none of {', '.join(HYPERPARAMETERS)}, "
-                f"or {AUTO!r} alone."
+                f"hyperparameters={','.join(asked)!r}: {name!r} is given twice or none of "
+                f"{', '.join(HYPERPARAMETERS)}, or {AUTO!r} alone."
             )
         found[name] = _interval(word, bounds, HYPERPARAMETERS[name], config)
     if not found:
@@ -117,8 +117,8 @@ def _interval(word: str, bounds: Sequence[str], kind: Hyperparameter, config: Co
         interval = Interval(*_numbers(word, bounds, kind), kind.log)
     if not interval.low < interval.high or (kind.log and not interval.low > 0):
         raise ValueError(
-            f"hyperparameters: {word!r} lies between {interval.low:g} and {interval.high:g}: the first must be less than "
-            f"the second{' and above 0' if kind.log else ''}; give {name}:LOW:HIGH."
+            f"hyperparameters: {word!r} lies between {interval.low:g} and {interval.high:g}: the first must be less "
+            f"than the second{' and above 0' if kind.log else ''}; give {name}:LOW:HIGH."
         )
     for value in interval[:2]:
         dataclasses.replace(config, **{name: value})  # says which values it can have

@@ -143,3 +143,33 @@ def test_more_classes_than_there_are_or_too_few_are_refused(count):
 def test_a_drawn_class_without_test_images_is_named():
     with pytest.raises(ValueError, match="class 'b', which was drawn to search on, has no test image"):
         make().of_random_classes(3, seed=0)
+
+
+def test_holding_out_shares_every_class_and_forgets_the_test_images():
+    dataset = make()
+    held = dataset.holding_out(0.2, seed=3)
+    for label in range(3):
+        both = int((dataset.y_train == label).sum())
+        assert int((held.y_test == label).sum()) == round(0.2 * both)
+        assert int((held.y_train == label).sum()) == both - round(0.2 * both)
+    rows = {image.tobytes() for image in dataset.x_train}
+    assert {image.tobytes() for image in held.x_train} | {image.tobytes() for image in held.x_test} == rows
+    assert len(held.x_train) + len(held.x_test) == len(dataset.x_train)
+
+
+def test_holding_out_follows_its_seed_and_nothing_is_nothing():
+    dataset = make()
+    assert dataset.holding_out(0.0, seed=3) is dataset
+    first, again, other = (dataset.holding_out(0.2, seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.x_test, again.x_test)
+    assert not np.array_equal(first.x_test, other.x_test)
+
+
+@pytest.mark.parametrize(
+    "share, words", [(0.0001, "takes no image of 3000"), (0.9, "takes all 1 .* of class 'b'")]
+)
+def test_holding_out_too_little_or_too_much_is_refused(share, words):
+    labels = np.zeros(3000, np.int32)
+    labels[7] = 1
+    with pytest.raises(ValueError, match=words):
+        make(y_train=labels).holding_out(share, seed=0)
