@@ -14,7 +14,6 @@ from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.trials import TUNERS
 from hmnas_tf.tuning import OBJECTIVES, TRIALS, Tuning, tune
-from hmnas_tf.tuning_space import HYPERPARAMETERS
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -38,8 +37,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     flags.DEFINE_list(
         "hyperparameters",
         list(Tuning.hyperparameters),
-        "Comma list of what is tuned, NAME or NAME:LOW:HIGH; `auto` is all that do anything. Known: "
-        f"{', '.join(HYPERPARAMETERS)}.",
+        "Comma list of what is tuned, each NAME or NAME:LOW:HIGH; `auto` is all that do anything (docs/tuning.md).",
         **into,
     )
     flags.DEFINE_integer(

@@ -22,7 +22,12 @@ FLOORS = (  # from the lowest; a library may depend on those before it in anothe
     ("commands",),
     ("testing",),
 )
-LABELS = {"absl": "absl_py", "PIL": "pillow", "sklearn": "scikit_learn"}  # where import and package differ
+LABELS = {  # where import and package differ
+    "absl": "absl_py",
+    "grpc": "grpcio",
+    "PIL": "pillow",
+    "sklearn": "scikit_learn",
+}
 INDIRECT = {  # imported by another package that does not declare it
     "algorithm": {"@pypi//tensorboard"},
     "data": {"@pypi//importlib_resources"},

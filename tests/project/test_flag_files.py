@@ -10,14 +10,13 @@ from absl import flags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hmnas_tf import ablate, command_line, preflight
+from hmnas_tf import ablate, command_line, preflight, tune
 from hmnas_tf.ablation import VARIANTS
 from hmnas_tf.config import Config
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "flags").glob("*.flags"))
-ABLATION_FLAGS = ("variants", "seeds", "scratch_epochs", "scratch_learning_rate")
-ABLATIONS = ("ablation_fashion_mnist",)  # files of all rows at once
+COMMANDS = {"ablation_fashion_mnist": "ablate", "tuning": "tune"}  # all others are for `search`
 PAPER = ("cifar10", "cifar10_second_order", "imagenet")
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -30,6 +29,7 @@ def parse(monkeypatch):
     monkeypatch.setattr(command_line, "FLAGS", private)
     command_line.define_flags(private)
     ablate.define_flags(private)
+    tune.define_flags(private)
 
     def parse(*arguments: str) -> Config:
         rest = command_line.parse("search", ["search", *arguments])
@@ -73,7 +73,7 @@ def test_every_line_is_one_flag_given_once_without_a_trailing_comment(path):
 @each_file
 def test_the_head_says_what_to_type_what_it_follows_costs_and_gives(path):
     head, _ = head_and_lines(path)
-    command = "ablate" if path.stem in ABLATIONS else "search"
+    command = COMMANDS.get(path.stem, "search")
     assert f"python -m hmnas_tf.{command} --flagfile=flags/{path.name}" in head
     for word in ("Follows:", "Costs:", "Expect:"):
         assert len(re.findall(rf"^# {word} +\S", head, re.MULTILINE)) == 1, word
@@ -186,7 +186,9 @@ def test_a_bad_setting_names_the_flag_the_value_and_the_remedy(parse, arguments,
 
 def test_help_of_every_flag_is_one_sentence(parse):
     private = command_line.FLAGS
-    for name in [*Config().to_dict(), "workdir", *ABLATION_FLAGS]:
+    names = {"variants", "trials", "workdir", *Config().to_dict()}
+    assert names < set(private)
+    for name in private:
         text = re.sub(r"^<.*?>: ", "", private[name].help)  # absl puts the choices of an enum in front
         assert re.fullmatch(r"[A-Z].*[.)]", text), f"{name}: {text}"
         assert len(text) < 240, name
