@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from hmnas_tf.drawing.theme import FIRST, INK, SECOND, cell_types, chart, themed
+from hmnas_tf.drawing.theme import FIRST, INK, SECOND, cell_types, chart, themed, whole_numbers
 from hmnas_tf.space.genotype import CellGene, Genotype
 from hmnas_tf.space.topology import INPUTS
 
@@ -18,7 +17,7 @@ _COLOURS = {False: FIRST, True: SECOND}
 
 @themed
 def inputs_per_node(genotype: Genotype) -> Figure:
-    """Draws how many intermediate nodes have 0, 1, 2, ... surviving inputs (Fig. 4 b); cells nobody reads are left out."""
+    """Draws how many intermediate nodes have 0, 1, 2, ... surviving inputs (Fig. 4 b), in the cells that are built."""
     counts = {
         reduction: Counter(len(edges) for cell in cells for edges in cell.nodes)
         for reduction, cells in _built(genotype).items()
@@ -28,7 +27,7 @@ def inputs_per_node(genotype: Genotype) -> Figure:
 
 @themed
 def operations_per_edge(genotype: Genotype) -> Figure:
-    """Draws how many edges have 0, 1, 2, ... surviving operations (Fig. 4 c); cells nobody reads are left out."""
+    """Draws how many edges have 0, 1, 2, ... surviving operations (Fig. 4 c), in the cells that are built."""
     topology = genotype.topology
     counts = {}
     for reduction, cells in _built(genotype).items():
@@ -46,7 +45,9 @@ def edge_importance(genotype: Genotype) -> Figure:
         betas = [[gene.beta for cell in cells for gene in cell.nodes[n]] for n in range(len(nodes))]
         means = [np.mean(values) if values else np.nan for values in betas]
         marker = "s" if reduction else "o"
-        axes.plot(nodes, means, color=_COLOURS[reduction], marker=marker, label=f"{cell_types(reduction)} cells")
+        axes.plot(
+            nodes, means, color=_COLOURS[reduction], marker=marker, label=f"{cell_types(reduction)} cells"
+        )
     axes.set_xticks(nodes)
     axes.set_xlabel("node")
     axes.set_ylabel("mean importance of its inputs")
@@ -70,7 +71,9 @@ def _histogram(counts: Mapping[bool, Counter], most: int, xlabel: str, ylabel: s
     for position, (reduction, counter) in enumerate(counts.items()):
         heights = [counter[value] for value in range(most + 1)]
         centres = np.arange(most + 1) + (position - (len(counts) - 1) / 2) * width
-        bars = axes.bar(centres, heights, width, color=_COLOURS[reduction], label=f"{cell_types(reduction)} cells")
+        bars = axes.bar(
+            centres, heights, width, color=_COLOURS[reduction], label=f"{cell_types(reduction)} cells"
+        )
         if reduction:
             for bar in bars:
                 bar.set(edgecolor=INK, linewidth=1.0)
@@ -78,7 +81,7 @@ def _histogram(counts: Mapping[bool, Counter], most: int, xlabel: str, ylabel: s
     axes.set_xticks(range(most + 1))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axes.yaxis)
     axes.grid(False, axis="x")
     axes.margins(y=0.12)
     axes.legend()

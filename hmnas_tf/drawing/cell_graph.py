@@ -28,8 +28,8 @@ _NARROWEST = 1.25  # distance of two nodes at which names still have room
 _ROW = 0.29  # of the table
 _OPERATIONS = 2.5  # where the table's columns of operations begin
 _BETA = 0.85, 1.2  # the bar of an edge's importance: where it begins, how long the longest is
-_MARGIN = 0.3
-_CURVE = np.linspace(0.0, 1.0, 61)
+_MARGIN, _BOTTOM = 0.3, 0.12
+_CURVE = np.linspace(0.0, 1.0, 33)  # where an arc is cut into straight pieces
 
 
 @themed
@@ -50,8 +50,8 @@ def draw_cell(topology: Topology, cell: CellGene, *, index: int) -> Figure:
     step = (_WIDTH - 2 * _MARGIN - 2 * _RADIUS) / (places - 1)
     named = step >= _NARROWEST and all(len(gene.operations) <= _NAMED for gene in genes.values())
     level = _LEVEL if named else _LOWER_LEVEL
-    table = _ROW * (1 + len(genes))
-    line = table + 1.05  # height of the nodes
+    table = _BOTTOM + _ROW * (1 + len(genes))
+    line = table + 0.85  # height of the nodes
     top = line + level * (places - 2) + 0.3
     figure = Figure(figsize=(_WIDTH, top + 0.35))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(0, top + 0.35))
@@ -68,7 +68,9 @@ def draw_cell(topology: Topology, cell: CellGene, *, index: int) -> Figure:
     arcs = {edge: _arc(edge, x, line, level) for edge in topology.edges}
     for edge in topology.edges:
         if edge not in genes:
-            axes.plot(*arcs[edge].T, color=FAINT, linewidth=0.7, zorder=1, gid=f"cut-{edge.source}-{edge.target}")
+            axes.plot(
+                *arcs[edge].T, color=FAINT, linewidth=0.7, zorder=1, gid=f"cut-{edge.source}-{edge.target}"
+            )
     strongest = max(gene.beta for gene in genes.values())
     # The strongest last, so that it lies above; an importance of 0 throughout is drawn thin.
     for edge, gene in sorted(genes.items(), key=lambda item: item[1].beta):
@@ -113,7 +115,7 @@ def _draw_edge(
     borders = np.concatenate([[0.0], np.cumsum(parts) / sum(parts)])
     pieces, colours = [], []
     for operation, begin, end in zip(gene.operations, borders[:-1], borders[1:], strict=True):
-        t = np.concatenate([[begin], _CURVE[(_CURVE > begin) & (_CURVE < end)], [end]])
+        t = np.unique(np.clip(_CURVE, begin, end))
         pieces.append(np.column_stack([np.interp(t, _CURVE, arc[:, axis]) for axis in (0, 1)]))
         colours.append(operation_colour(topology.operations.index(operation.name)))
     lines = LineCollection(
@@ -142,7 +144,7 @@ def _write_top(
     axes.text(
         x,
         y,
-        plain("\n".join(lines)),
+        "\n".join(map(plain, lines)),
         fontsize=SMALL - 1,
         ha="center",
         va="center",
@@ -160,7 +162,7 @@ def _numbers(operation: OperationGene) -> str:
 def _draw_nodes(axes: Axes, topology: Topology, cell: CellGene, x: list[float], line: float) -> None:
     """Draws nodes and, below them, the line that puts all living ones together into the output."""
     alive = [True] * INPUTS + [bool(edges) for edges in cell.nodes]
-    names = ["cₖ₋₂", "cₖ₋₁", *(["node"] * topology.nodes)]
+    names = ["cₖ₋₂", "cₖ₋₁", *("" if edges else "dead" for edges in cell.nodes)]
     rail = line - 0.55
     first = INPUTS + min(cell.living_nodes())
     axes.plot([x[first], x[-1], x[-1]], [rail, rail, line - _RADIUS], color=INK, linewidth=1.0, zorder=1)
@@ -169,13 +171,22 @@ def _draw_nodes(axes: Axes, topology: Topology, cell: CellGene, x: list[float], 
         axes.add_patch(
             Circle((x[node], line), _RADIUS, facecolor=PAPER, edgecolor=colour, linewidth=1.4, zorder=5)
         )
-        axes.text(x[node], line, str(node), color=colour, ha="center", va="center", zorder=6, gid=f"node-{node}")
-        below = name if living else "dead"
-        axes.text(x[node] + _RADIUS, line - 0.26, below, color=colour, fontsize=SMALL - 1, va="center", zorder=6)
+        axes.text(
+            x[node], line, str(node), color=colour, ha="center", va="center", zorder=6, gid=f"node-{node}"
+        )
+        axes.text(
+            x[node], line - 0.32, name, color=colour, fontsize=SMALL, ha="center", va="center", zorder=6
+        )
         if node >= INPUTS and living:
             axes.plot([x[node]] * 2, [line - _RADIUS, rail], color=INK, linewidth=1.0, zorder=1)
     box = FancyBboxPatch(
-        (x[-1] - 0.24, line - 0.13), 0.48, 0.26, boxstyle="round,pad=0.04", facecolor=PAPER, edgecolor=INK, zorder=5
+        (x[-1] - 0.24, line - 0.13),
+        0.48,
+        0.26,
+        boxstyle="round,pad=0.04",
+        facecolor=PAPER,
+        edgecolor=INK,
+        zorder=5,
     )
     axes.add_patch(box)
     axes.text(x[-1], line, "output", fontsize=SMALL, ha="center", va="center", zorder=6)
@@ -190,8 +201,10 @@ def _draw_table(axes: Axes, topology: Topology, genes: dict[Edge, EdgeGene], top
     axes.text(_MARGIN, head, "edge", fontsize=SMALL, va="center")
     axes.text(_BETA[0], head, "importance", fontsize=SMALL, va="center")
     for column, (left, name) in enumerate(zip(lefts, topology.operations, strict=True)):
-        axes.add_patch(Rectangle((left, head - 0.05), 0.1, 0.1, facecolor=operation_colour(column), edgecolor=INK))
-        axes.text(left + 0.14, head, plain(name), fontsize=SMALL, va="center")
+        axes.add_patch(
+            Rectangle((left, head - 0.05), 0.1, 0.1, facecolor=operation_colour(column), edgecolor=INK)
+        )
+        axes.text(left + 0.14, head, plain(name), fontsize=SMALL - 0.5, va="center")
     strongest = max(gene.beta for gene in genes.values()) or 1.0
     most = max(operation.alpha for gene in genes.values() for operation in gene.operations) or 1.0
     for row, (edge, gene) in enumerate(genes.items(), 1):
@@ -206,7 +219,7 @@ def _draw_table(axes: Axes, topology: Topology, genes: dict[Edge, EdgeGene], top
                 _bar(axes, left, y, 0.9 * width * present[name].alpha / most, operation_colour(column))
                 axes.text(left, y + 0.03, _numbers(present[name]), fontsize=SMALL, va="center")
             else:
-                axes.text(left, y, "–", color=FAINT, fontsize=SMALL, va="center")
+                axes.text(left, y, "-", color=FAINT, fontsize=SMALL, va="center")
 
 
 def _bar(axes: Axes, x: float, y: float, length: float, colour: str) -> None:

@@ -17,7 +17,9 @@ LONGEST = 24  # characters of a name; the rest is cut
 
 @themed
 def confusion_matrix(counts: Any, class_names: Sequence[str]) -> Figure:
-    """Draws how many images of each class were taken for each class; each row is shaded by its shares.
+    """Draws how many images of each class were taken for each class.
+
+    The shade is the square root of a class's share, so that rare mistakes are seen beside what is right.
 
     Args:
         counts: int [true class, predicted class].
@@ -33,10 +35,9 @@ def confusion_matrix(counts: Any, class_names: Sequence[str]) -> Figure:
     side = min(11.0, max(4.0, 0.42 * classes))
     figure, (axes,) = chart(side, width=side + 1.0)
     axes.grid(False)
-    axes.imshow(
-        shades(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)), interpolation="nearest", aspect="equal"
-    )
-    size = SMALL if classes <= 40 else SMALL * 40 / classes
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shades(np.sqrt(shares)), interpolation="nearest", aspect="equal")
+    size = min(SMALL, 0.85 * 72 * (side - 1.5) / classes)  # less than the height of a row, in points
     names = [plain(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…") for name in class_names]
     axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
     axes.set_yticks(range(classes), names, fontsize=size)

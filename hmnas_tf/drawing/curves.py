@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from hmnas_tf.drawing.theme import FAINT, FIRST, SECOND, SMALL, chart, empty, plain, themed
+from hmnas_tf.drawing.theme import FAINT, FIRST, SECOND, SMALL, chart, empty, plain, themed, whole_numbers
 
 Rows = Sequence[dict[str, str]]
 
@@ -55,7 +54,7 @@ def errors(rows: Rows) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel("error, %")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axes.xaxis)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one entry for all stages
     axes.legend(handles.values(), handles.keys())
     return figure
@@ -82,7 +81,9 @@ def survivors(rows: Rows) -> Figure:
         axes.plot(epochs, values, color=FIRST, marker=".", gid=column)
         axes.set_ylim(0, 1.1 * max([*values, 1e-9]))
         axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_numbers(axes.xaxis)
+        if column != "weight_density":
+            whole_numbers(axes.yaxis)
     panels[-1].set_xlabel("epoch of mask search")
     return figure
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from hmnas_tf.drawing.theme import DARKEST, FAINT, INK, SHADE, SMALL, WIDTH, chart, plain, themed
+from hmnas_tf.drawing.theme import DARKEST, FAINT, INK, SHADE, SMALL, chart, plain, themed
 from hmnas_tf.space.topology import Topology
 
 _ROW = 0.24  # height of an edge, inches
@@ -34,11 +35,14 @@ def operation_heat_map(values: Any, topology: Topology, *, gates: Any = None, ti
     _shade(axes, values)
     for row, column in np.ndindex(edges, operations):
         axes.text(column, row, f"{values[row, column]:.2f}", fontsize=SMALL, ha="center", va="center")
-    for row, column in np.argwhere(np.asarray(gates) == 0) if gates is not None else ():
-        for ends in ((-0.45, 0.45), (0.45, -0.45)):
-            axes.plot(
-                [column - 0.45, column + 0.45], [row + end for end in ends], color=INK, linewidth=0.7, gid="masked"
-            )
+    if gates is not None:
+        crosses = [
+            [(column - 0.45, row - end), (column + 0.45, row + end)]
+            for row, column in np.argwhere(np.asarray(gates) == 0)
+            for end in (-0.45, 0.45)
+        ]
+        lines = LineCollection(crosses, colors=INK, alpha=0.45, linewidths=0.7, gid="masked")
+        axes.add_collection(lines, autolim=False)
     axes.set_xticks(range(operations), [plain(name) for name in topology.operations])
     axes.set_yticks(range(edges), _names(topology))
     _frame(axes, title)
@@ -66,7 +70,7 @@ def edge_heat_map(values_by_epoch: Any, topology: Topology, *, title: str) -> Fi
     _frame(axes, title)
     highest = values.max(initial=0.0)
     keys = [
-        Patch(facecolor=SHADE, alpha=DARKEST * share, edgecolor=FAINT, label=f"{highest * share:.2f}")
+        Patch(facecolor=(SHADE, DARKEST * share), edgecolor=FAINT, label=f"{highest * share:.2f}")
         for share in (0.0, 0.5, 1.0)
     ]
     figure.legend(handles=keys, loc="outside right upper", title="importance", title_fontsize=SMALL)

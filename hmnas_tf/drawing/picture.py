@@ -34,7 +34,9 @@ def as_svg(figure: Figure, *, title: str, description: str, key: str) -> str:
         ValueError: if the key is no word of letters, digits, `-` and `_` that begins with a letter.
     """
     if not _KEY.fullmatch(key):
-        raise ValueError(f"key={key!r}: expected a word of letters, digits, - and _ that begins with a letter.")
+        raise ValueError(
+            f"key={key!r}: expected a word of letters, digits, - and _ that begins with a letter."
+        )
     text = io.StringIO()
     with _quiet():
         figure.savefig(text, format="svg", metadata={"Date": None})

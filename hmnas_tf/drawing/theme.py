@@ -10,7 +10,9 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Three colours that a page may choose. They are near what is meant, so that a PNG shows them as they are, and so odd
 # that in an SVG they can be found again and replaced by variables; see `picture`.
@@ -87,6 +89,11 @@ def chart(height: float, *, width: float = WIDTH, rows: int = 1) -> tuple[Figure
     return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
 
 
+def whole_numbers(axis: Axis) -> None:
+    """Lets an axis have its ticks at whole numbers only, also if there is only one."""
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def empty(axes: Axes, why: str) -> None:
     """Says on axes why there is nothing on them."""
     axes.set_axis_off()
@@ -100,7 +107,9 @@ def operation_colour(column: int) -> str:
 
 def plain(text: str) -> str:
     """Returns text without control characters, which XML cannot hold, in one line."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text
+    )
 
 
 def cell_types(reduction: bool) -> str:
