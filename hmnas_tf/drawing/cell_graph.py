@@ -6,9 +6,12 @@ the farther they are apart, so no two arcs have the same top: what is written th
 
 from __future__ import annotations
 
+import functools
+from collections import defaultdict
+
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 
@@ -131,7 +134,7 @@ def _draw_edge(
     along = back / np.hypot(*back)
     across = np.array([-along[1], along[0]]) * (0.05 + width / 144)
     head = [tip + 0.02 * along, tip - 0.13 * along + across, tip - 0.13 * along - across]
-    axes.add_patch(Polygon(head, facecolor=INK, edgecolor="none", zorder=4))
+    axes.add_artist(Polygon(head, facecolor=INK, edgecolor="none", zorder=4))
 
 
 def _write_top(
@@ -168,7 +171,7 @@ def _draw_nodes(axes: Axes, topology: Topology, cell: CellGene, x: list[float], 
     axes.plot([x[first], x[-1], x[-1]], [rail, rail, line - _RADIUS], color=INK, linewidth=1.0, zorder=1)
     for node, (living, name) in enumerate(zip(alive, names, strict=True)):
         colour = INK if living else FAINT
-        axes.add_patch(
+        axes.add_artist(
             Circle((x[node], line), _RADIUS, facecolor=PAPER, edgecolor=colour, linewidth=1.4, zorder=5)
         )
         axes.text(
@@ -188,7 +191,7 @@ def _draw_nodes(axes: Axes, topology: Topology, cell: CellGene, x: list[float], 
         edgecolor=INK,
         zorder=5,
     )
-    axes.add_patch(box)
+    axes.add_artist(box)
     axes.text(x[-1], line, "output", fontsize=SMALL, ha="center", va="center", zorder=6)
 
 
@@ -198,29 +201,34 @@ def _draw_table(axes: Axes, topology: Topology, genes: dict[Edge, EdgeGene], top
     width = min(1.5, (_WIDTH - _MARGIN - _OPERATIONS) / columns)
     lefts = [_OPERATIONS + width * column for column in range(columns)]
     head = top - _ROW / 2
-    axes.text(_MARGIN, head, "edge", fontsize=SMALL, va="center")
-    axes.text(_BETA[0], head, "importance", fontsize=SMALL, va="center")
+    write = functools.partial(axes.text, fontsize=SMALL, va="center")
+    write(_MARGIN, head, "edge")
+    write(_BETA[0], head, "importance")
     for column, (left, name) in enumerate(zip(lefts, topology.operations, strict=True)):
-        axes.add_patch(
-            Rectangle((left, head - 0.05), 0.1, 0.1, facecolor=operation_colour(column), edgecolor=INK)
-        )
-        axes.text(left + 0.14, head, plain(name), fontsize=SMALL - 0.5, va="center")
+        square = Rectangle((left, head - 0.05), 0.1, 0.1, facecolor=operation_colour(column), edgecolor=INK)
+        axes.add_artist(square)
+        write(left + 0.14, head, plain(name), fontsize=SMALL - 0.5)
     strongest = max(gene.beta for gene in genes.values()) or 1.0
     most = max(operation.alpha for gene in genes.values() for operation in gene.operations) or 1.0
+    bars: dict[str, list[tuple[float, float, float]]] = defaultdict(list)  # left, middle and length by colour
+    rules = []
     for row, (edge, gene) in enumerate(genes.items(), 1):
         y = head - _ROW * row
-        axes.plot([_MARGIN, lefts[-1] + width], [y + _ROW / 2] * 2, color=FAINT, linewidth=0.5)
-        axes.text(_MARGIN, y, f"{edge.source}→{edge.target}", fontsize=SMALL, va="center")
-        _bar(axes, _BETA[0], y, _BETA[1] * gene.beta / strongest, INK)
-        axes.text(_BETA[0], y + 0.03, f"{gene.beta:.3f}", fontsize=SMALL, va="center")
+        rules.append([(_MARGIN, y + _ROW / 2), (lefts[-1] + width, y + _ROW / 2)])
+        write(_MARGIN, y, f"{edge.source}→{edge.target}")
+        bars[INK].append((_BETA[0], y, _BETA[1] * gene.beta / strongest))
+        write(_BETA[0], y + 0.03, f"{gene.beta:.3f}")
         present = {operation.name: operation for operation in gene.operations}
         for column, (left, name) in enumerate(zip(lefts, topology.operations, strict=True)):
             if name in present:
-                _bar(axes, left, y, 0.9 * width * present[name].alpha / most, operation_colour(column))
-                axes.text(left, y + 0.03, _numbers(present[name]), fontsize=SMALL, va="center")
+                bars[operation_colour(column)].append((left, y, 0.9 * width * present[name].alpha / most))
+                write(left, y + 0.03, _numbers(present[name]))
             else:
-                axes.text(left, y, "-", color=FAINT, fontsize=SMALL, va="center")
-
-
-def _bar(axes: Axes, x: float, y: float, length: float, colour: str) -> None:
-    axes.add_patch(Rectangle((x, y - 0.11), length, 0.05, facecolor=colour, edgecolor="none"))
+                write(left, y, "-", color=FAINT)
+    axes.add_collection(LineCollection(rules, colors=FAINT, linewidths=0.5), autolim=False)
+    for colour, of_colour in bars.items():  # one artist for all bars of a colour: a hundred would be slow
+        corners = [
+            [(x, y - 0.11), (x + length, y - 0.11), (x + length, y - 0.06), (x, y - 0.06)]
+            for x, y, length in of_colour
+        ]
+        axes.add_collection(PolyCollection(corners, facecolors=colour, edgecolors="none"), autolim=False)

@@ -34,7 +34,10 @@ def operation_heat_map(values: Any, topology: Topology, *, gates: Any = None, ti
     axes.grid(False)
     _shade(axes, values)
     for row, column in np.ndindex(edges, operations):
-        axes.text(column, row, f"{values[row, column]:.2f}", fontsize=SMALL, ha="center", va="center")
+        number = axes.text(
+            column, row, f"{values[row, column]:.2f}", fontsize=SMALL, ha="center", va="center"
+        )
+        number.set_in_layout(False)  # it lies within the axes; to measure it would take time
     if gates is not None:
         crosses = [
             [(column - 0.45, row - end), (column + 0.45, row + end)]

@@ -24,7 +24,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
 }  # where import and package differ
-NOT_DECLARED_BY_THEIR_USERS = {"importlib-resources", "tensorboard"}
+NOT_DECLARED_BY_THEIR_USERS = {"importlib-resources"}
 LATER = {"keras-tuner"}  # for a command that is not there yet
 
 
