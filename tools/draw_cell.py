@@ -57,7 +57,7 @@ def write(path: Path, genotype: Genotype, index: int) -> None:
 def main(argv: list[str]) -> None:
     """Reads, draws and says what was written."""
     if len(argv) != 3:
-        raise app.UsageError("expected two arguments: genotype.json and the file to write, .svg or .png.")
+        raise ValueError("expected two arguments: genotype.json and the file to write, .svg or .png.")
     source, path = Path(argv[1]), Path(argv[2])
     if path.suffix not in (".svg", ".png"):
         raise ValueError(f"{path}: expected a name that ends with .svg or .png.")
