@@ -50,7 +50,7 @@ def write(path: Path, genotype: Genotype, index: int) -> None:
         atomic.write_bytes(path, as_png(figure, _DPI))
         return
     genes = [gene for _, gene in cell.edges()]
-    words = f"{len(genes)} edges with {sum(len(gene.operations) for gene in genes)} operations"
+    words = f"edges: {len(genes)}, operations: {sum(len(gene.operations) for gene in genes)}"
     atomic.write_text(path, as_svg(figure, title=f"cell {index}", description=words, key=f"cell{index}"))
 
 
