@@ -16,6 +16,7 @@ from absl import app, flags
 from hmnas_tf import atomic
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_png, as_svg
+from hmnas_tf.drawing.theme import cell_type
 from hmnas_tf.space.genotype import Genotype
 
 FLAGS = flags.FLAGS
@@ -38,7 +39,7 @@ def targets(genotype: Genotype, path: Path, cell: int | None) -> dict[Path, int]
         return {path: cell}
     firsts: dict[str, int] = {}
     for plan in genotype.topology.plans:
-        firsts.setdefault("reduction" if plan.reduction else "normal", plan.index)
+        firsts.setdefault(cell_type(plan.reduction), plan.index)
     return {path.with_stem(f"{path.stem}_{kind}"): index for kind, index in firsts.items()}
 
 
