@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
 import subprocess
 import sys
@@ -19,24 +18,18 @@ DOCUMENT = (ROOT / "docs" / "flags.md").read_text(encoding="utf-8")
 TOOL = ROOT / "tools" / "flags_reference.py"
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("flags_reference", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_the_document_is_what_the_tool_writes(flags_reference):
+    assert flags_reference.document() == DOCUMENT, (
+        "run `python tools/flags_reference.py --into=docs/flags.md`"
+    )
 
 
-def test_the_document_is_what_the_tool_writes(tool):
-    assert tool.document() == DOCUMENT, "run `python tools/flags_reference.py --into=docs/flags.md`"
-
-
-def test_every_command_has_its_flags(tool):
+def test_every_command_has_its_flags(flags_reference):
     settings = {field.name for field in dataclasses.fields(Config)}
-    assert set(tool.flags_of("search")) == settings | {"workdir"}
+    assert set(flags_reference.flags_of("search")) == settings | {"workdir"}
     for command in commands():
         part = DOCUMENT.split(f"\n## {command}\n")[1].split("\n## ")[0]
-        flags = set(tool.flags_of(command))
+        flags = set(flags_reference.flags_of(command))
         assert "workdir" in flags
         if "All flags of `search`" in part:
             assert flags > settings
@@ -44,8 +37,8 @@ def test_every_command_has_its_flags(tool):
         assert {f"`--{name}`" for name in flags} <= set(re.findall(r"`--\w+`", part)), command
 
 
-def test_sections_are_those_of_config_and_hold_every_setting_once(tool):
-    sections = tool.sections()
+def test_sections_are_those_of_config_and_hold_every_setting_once(flags_reference):
+    sections = flags_reference.sections()
     listed = [name for names in sections.values() for name in names]
     assert listed == [field.name for field in dataclasses.fields(Config)]
     assert next(iter(sections)) == "Data"
@@ -71,7 +64,7 @@ def test_a_line_says_type_default_range_and_help(line):
 
 
 @pytest.mark.slow
-def test_the_tool_writes_a_file_and_refuses_words(tool, tmp_path):
+def test_the_tool_writes_a_file_and_refuses_words(tmp_path):
     def run(argument: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(TOOL), argument]
         return subprocess.run(
