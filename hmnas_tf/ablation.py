@@ -17,7 +17,7 @@ from hmnas_tf.possession import held
 from hmnas_tf.preflight import check
 from hmnas_tf.run import TITLES
 from hmnas_tf.run_folder import RunFolder
-from hmnas_tf.stages import telemetry
+from hmnas_tf.stages import architecture_history, telemetry
 from hmnas_tf.stages.strategy import several_workers
 
 
@@ -185,11 +185,14 @@ def _run(
 
 
 def _adopt(folder: RunFolder, donor: RunFolder, stage: str) -> None:
-    """Copies a finished stage of another run: its variables, its rows of metrics, its results; these last."""
+    """Copies a finished stage of another run: its variables, its rows of metrics and history, last its results."""
     atomic.write_bytes(folder.state(stage), donor.state(stage).read_bytes())
     for row in telemetry.read_rows(donor.metrics):
         if row["stage"] == TITLES[stage]:
             telemetry.write_row(folder.metrics, row)
+    for line in architecture_history.read_history(donor.architecture):
+        if line["stage"] == TITLES[stage]:
+            architecture_history.write_line(folder.architecture, line)
     folder.update(stages=folder.results["stages"] | {stage: donor.results["stages"][stage]})
 
 

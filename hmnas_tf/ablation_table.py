@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
 from hmnas_tf import atomic
 
 STAGE_ROWS = {
@@ -83,18 +86,13 @@ def _mean(rows: Sequence[Mapping[str, Any]], key: str, form: str, *, deviation: 
 
 
 def draw(path: Path, records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """Draws test error against parameters, one point a run; returns what was drawn, or why nothing was.
+    """Draws test error against parameters, one point a run; returns the name of the file.
 
     Args:
         path: of the SVG file.
         records: as in the CSV file.
         titles: of the variants.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        return "no plot (pip install 'hmnas_tf[plot]')"
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for marker, (name, title) in zip("osD^vP*", (dict(titles) | STAGE_TITLES).items(), strict=True):

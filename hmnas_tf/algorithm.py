@@ -144,6 +144,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
         steps_per_epoch=steps,
         meter=meter,
         observers=[Importances(supernet, warmup_epochs=config.warmup_epochs, warn=run.warn)],
+        searched=supernet,
     )
     meter.estimate_statistics()
     save_variables(state, supernet.variables)
@@ -191,6 +192,7 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
         steps_per_epoch=steps,
         meter=meter,
         observers=[Survivors(supernet)],
+        searched=supernet,
     )
     run.warn(alarms.nothing_pruned(supernet, config))
     meter.estimate_statistics()

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hmnas_tf.board import write_hyperparameters
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.exporters import artifacts
@@ -51,6 +52,7 @@ def publish(run: Run, model: keras.Model) -> None:
         ArtifactError: if an artifact does not compute what the model computes; it is not published then.
     """
     config = run.config
+    write_hyperparameters(run.folder.tensorboard, config, run.folder.results)
     network = _network(run.folder, run.dataset, model)
     names = artifacts_of(["keras", *config.formats], config.quantize)
     written = _export(run.folder, run.dataset, network, names, run.say)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.board import ArchitectureBoard
 from hmnas_tf.config import STATISTICS_BATCHES, Config
 from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
 from hmnas_tf.manifest import git_commit, machine, versions
@@ -21,6 +22,7 @@ from hmnas_tf.possession import copied, held
 from hmnas_tf.preflight import topology_of
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.stages import telemetry
+from hmnas_tf.stages.architecture_history import ArchitectureHistory
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.stage import Stage
@@ -137,17 +139,35 @@ class Run:
         steps_per_epoch: int,
         meter: Meter,
         observers: Sequence[keras.callbacks.Callback] = (),
+        searched: Supernet | None = None,
     ) -> None:
-        """Trains a stage with this run's telemetry and checkpoints; `key` is the stage's in `results.json`."""
-        title, terminal = TITLES[key], sys.stdout.isatty()
+        """Trains a stage with this run's telemetry and checkpoints.
+
+        Args:
+            key: of the stage in `results.json`.
+            stage: compiled.
+            batches: returns the dataset from a given step on to the last.
+            epochs: of the whole stage.
+            steps_per_epoch: batches an epoch.
+            meter: of the test error.
+            observers: further callbacks; what they add to the logs is recorded.
+            searched: whose architecture changes in this stage; its history is kept.
+        """
+        title, terminal, board = TITLES[key], sys.stdout.isatty(), self.folder.tensorboard / key
+        history = self.folder.architecture
         # The progress bar stands first, so that it shows what the stage measures and not what others add to the logs.
         callbacks = [
             *([keras.callbacks.ProgbarLogger()] if terminal else []),
             telemetry.TestError(meter.test_error, self.config.evaluate_every),
             *observers,
             telemetry.EpochTelemetry(title, epochs, steps_per_epoch, self.folder.metrics, self.say),
-            keras.callbacks.TensorBoard(str(self.folder.tensorboard / key), write_graph=False),
+            keras.callbacks.TensorBoard(str(board), write_graph=False),
         ]
+        if searched is not None:
+            callbacks += [
+                ArchitectureHistory(searched, title, steps_per_epoch, history),
+                ArchitectureBoard(searched, title, epochs, history, board / "architecture"),
+            ]
         fit(
             stage,
             batches,

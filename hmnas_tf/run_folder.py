@@ -40,6 +40,11 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def architecture(self) -> Path:
+        """One line an epoch in which the architecture is searched: importances and what the masks leave."""
+        return self.path / "architecture.jsonl"
+
+    @property
     def genotype(self) -> Path:
         """The derived architecture."""
         return self.path / "genotype.json"

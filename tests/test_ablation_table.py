@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -63,12 +62,6 @@ def test_the_plot_names_its_rows_and_is_the_same_again(tmp_path):
         assert f"<!-- {title} -->" in text, title
     draw(tmp_path / "b.svg", records, TITLES)
     assert (tmp_path / "b.svg").read_text(encoding="utf-8") == text
-
-
-def test_a_missing_plot_package_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "pip install 'hmnas_tf[plot]'" in draw(tmp_path / "a.svg", RECORDS, TITLES)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -29,11 +29,12 @@ def genotype_of(supernet: Supernet, rule: str, seed: int = 0) -> Genotype:
 def by_masks(supernet: Supernet, seed: int = 0) -> Genotype:
     """Keeps every operation and edge whose learned mask is 1 and that something reaches (§3.3)."""
     return Genotype(
-        supernet.topology, tuple(_masked_cell(supernet, index) for index in range(supernet.topology.cells))
+        supernet.topology, tuple(masked_cell(supernet, index) for index in range(supernet.topology.cells))
     )
 
 
-def _masked_cell(supernet: Supernet, index: int) -> CellGene:
+def masked_cell(supernet: Supernet, index: int) -> CellGene:
+    """Returns what the masks leave of one cell, see `by_masks`."""
     encoding = supernet.encodings[supernet.groups[index]]
     gates, alpha, beta = (keras.ops.convert_to_numpy(values) for values in encoding.surviving_importances())
     nodes = []

@@ -14,7 +14,7 @@ TREE = ast.parse((ROOT / "BUILD").read_text(encoding="utf-8"))  # Starlark, in t
 FLOORS = (  # from the lowest; a library may depend on those before it in another row
     ("config",),
     ("space", "runtimes"),
-    ("run_folder",),
+    ("run_folder", "drawing"),
     ("layers", "data"),
     ("networks",),
     ("stages", "derivation", "exporters"),
@@ -24,7 +24,6 @@ FLOORS = (  # from the lowest; a library may depend on those before it in anothe
 )
 LABELS = {"absl": "absl_py", "PIL": "pillow", "sklearn": "scikit_learn"}  # where import and package differ
 INDIRECT = {  # imported by another package that does not declare it
-    "algorithm": {"@pypi//tensorboard"},
     "data": {"@pypi//importlib_resources"},
 }
 
