@@ -16,12 +16,13 @@ def commands() -> dict[str, str]:
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        if path.stem != "__main__" and any(map(_starts, tree.body)):
+        if path.stem != "__main__" and any(map(is_start, tree.body)):
             found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found
 
 
-def _starts(statement: ast.stmt) -> bool:
+def is_start(statement: ast.stmt) -> bool:
+    """Returns whether a statement of a module is what it does when it is started."""
     return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
 
 

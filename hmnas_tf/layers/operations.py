@@ -9,6 +9,7 @@ Adding an operation means adding its class and its line in `OPERATIONS`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -198,7 +199,7 @@ class Zero(Operation):
         return keras.layers.Rescaling(0.0, name=f"{name}_zero")(x)
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[..., Operation]] = {
     "avg_pool_3x3": partial(Pool, kind="average"),
     "dil_conv_3x3": partial(SeparableUnit, kernel_size=3, dilation_rate=2),
     "dil_conv_5x5": partial(SeparableUnit, kernel_size=5, dilation_rate=2),

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import hmnas_tf
 from hmnas_tf.__main__ import commands
-from hmnas_tf.config import Config
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/results.md", "docs/tuning.md")
-MORE_FLAGS = ("workdir", "scratch_epochs", "scratch_learning_rate", "halving_worth")
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES)
+FOREIGN_FLAGS = {  # of TF Serving and onnxruntime
+    *("allow_version_labels_for_unavailable_models", "batching_parameters_file", "dim_param", "dim_value"),
+    *("enable_batching", "enable_signature_method_name_check", "model_config_file", "optimization_style"),
+    *("model_config_file_poll_wait_seconds", "monitoring_config_file"),
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Tracked text that speaks for the project.
 OWN = [*DOCUMENTS, "BUILD", "pyproject.toml", ".gitignore", ".ci/run", "tools/check.sh"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """Returns what `#...` in a link to a document may be."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_first_command_installs_and_runs_the_quickstart():
@@ -42,24 +55,56 @@ def test_the_second_command_is_the_one_that_ci_runs():
     assert re.search(rf"^timeout .* {re.escape(command)} ", (ROOT / ".ci/run").read_text(), re.MULTILINE)
 
 
-def test_commands_and_flags_in_documents_exist():
+def test_commands_and_flags_in_documents_exist(flags_reference):
     text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS)
     used = set(re.findall(r"-m hmnas_tf\.(\w+)", text))
     assert used
     assert used <= set(commands())
     flags = set(re.findall(r"(?<![\w-])--([a-z]+_\w+)", text)) - {"no_such_flag"}
-    assert flags <= {*Config().to_dict(), *MORE_FLAGS}
+    assert flags <= FOREIGN_FLAGS.union(*map(flags_reference.flags_of, commands()))
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_linked_and_quoted_files_exist(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    links = set(re.findall(r"\]\(([^)#]+)\)", text))
+    text = re.sub(
+        r"^```.*?^```$", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    links = set(re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text))
     quoted = set(re.findall(r"`((?:hmnas_tf|tools|flags|tests|\.ci)/[\w./]*)`", text))
     beside = (ROOT / name).parent
-    missing = [path for path in links if not (beside / path).exists()]
+    missing = [path for path, _ in links if not (beside / path).exists()]
     missing += [path for path in quoted if "*" not in path and not (ROOT / path).exists()]
     assert not missing
+    for path, anchor in links:
+        assert not anchor or anchor in anchors(beside / path if path else ROOT / name), anchor
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(.+)\]\(\1\) \| .+ \|$", index, re.MULTILINE)
+    assert sorted([*rows, "README.md"]) == [Path(page).name for page in PAGES]
+
+
+def test_equations_are_where_the_readme_says():
+    """docs/how_it_works.md names files and symbols; README's table is checked by tests/project/test_paper_table.py."""
+    pair = r"`(hmnas_tf/[\w/]+\.py)`{} `([\w.]+)`"
+    table = set(re.findall(pair.format(r" \|"), README))
+    named = set(re.findall(pair.format(","), (ROOT / "docs" / "how_it_works.md").read_text(encoding="utf-8")))
+    assert len(named) > 20
+    assert named <= table
+
+
+@pytest.mark.slow
+def test_pictures_are_what_their_tool_draws(tmp_path):
+    source = ROOT / "docs" / "pictures" / "quickstart_genotype.json"
+    command = [sys.executable, ROOT / "tools" / "draw_cell.py", source, tmp_path / "quickstart.svg"]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
+    drawn = sorted(tmp_path.glob("*.svg"))
+    assert len(drawn) == 2
+    for path in drawn:
+        assert path.read_bytes() == (source.parent / path.name).read_bytes(), (
+            "draw it again, see how_it_works.md"
+        )
 
 
 def test_every_flag_file_is_in_the_readme():
@@ -83,11 +128,12 @@ def test_every_column_of_the_metrics_is_explained():
     assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(COLUMNS)
 
 
-def test_python_blocks_are_valid_and_use_what_the_package_offers():
-    for block in blocks("python"):
-        compile(block, "README.md", "exec")
-        for name in re.findall(r"hmnas_tf\.([a-zA-Z_]+)", block):
-            assert hasattr(hmnas_tf, name), name
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_python_blocks_are_valid_and_use_what_the_package_offers(name):
+    for block in blocks("python", (ROOT / name).read_text(encoding="utf-8")):
+        compile(block, name, "exec")
+        for symbol in re.findall(r"\bhmnas_tf\.([a-zA-Z_]+)", block):
+            assert hasattr(hmnas_tf, symbol), symbol
 
 
 def test_the_place_for_measurements_is_there_until_it_is_filled():

@@ -1,0 +1,11 @@
+# What a type checker sees of the package: `__init__.py` loads these names on first use only.
+
+from typing import Final
+
+from hmnas_tf import layers as layers
+from hmnas_tf.algorithm import search as search
+from hmnas_tf.config import Config as Config
+from hmnas_tf.data import load_dataset as load_dataset
+from hmnas_tf.publication import SearchResult as SearchResult
+
+__version__: Final[str]
