@@ -55,7 +55,7 @@ RUN = {  # what a command begins with: the test that runs a shortened form of it
     "draw_cell.py": ("tests/project/test_documents.py", "test_pictures_are_what_their_tool_draws"),
     "flags_reference.py": (
         "tests/project/test_flags_reference.py",
-        "test_the_tool_writes_a_file_and_refuses_words",
+        "test_the_tool_writes_a_file",
     ),
     "serving_client.py": ("tests/serving/test_client.py", "test_labels_and_probabilities_are_the_models"),
 }
