@@ -47,6 +47,7 @@ def mask_weights(
     >>> [type(layer).__name__ for layer in mask_weights(model).layers]
     ['MaskedLayer', 'Dense']
     """
+    _require_copyable(model)
     maskable = [layer for layer in _layers(model) if kernel_names(layer)]
     chosen = [layer for layer in maskable if choose(layer)] if choose else maskable[:-1]
     if not chosen:
@@ -166,10 +167,7 @@ def _rebuilt(
     model: keras.Model, clone: Callable[[Any, Values], Any], apply: Callable[..., Any] | None = None
 ) -> keras.Model:
     """Returns a copy of a model, made of what `clone` makes of its layers and `apply` of what they are applied to."""
-    if not (isinstance(model, keras.Sequential) or getattr(model, "inputs", None)):
-        raise ValueError(_cannot_copy(model))
-    if not model.built:
-        raise ValueError(f"expected a model that is built, received {model.name!r}: begin it with keras.Input.")
+    _require_copyable(model)
     values: Values = []
     with _uncompiled(model):
         copy = keras.models.clone_model(
@@ -182,6 +180,13 @@ def _rebuilt(
         for variable, value in zip(layer.variables, arrays, strict=True):
             variable.assign(value)
     return copy
+
+
+def _require_copyable(model: keras.Model) -> None:
+    if not (isinstance(model, keras.Sequential) or getattr(model, "inputs", None)):
+        raise ValueError(_cannot_copy(model))
+    if not model.built:
+        raise ValueError(f"expected a model that is built, received {model.name!r}: begin it with keras.Input.")
 
 
 @contextlib.contextmanager

@@ -182,7 +182,7 @@ def test_config_round_trip(name, images, randomise):
     text = json.dumps(keras.saving.serialize_keras_object(layer))
     copy = keras.saving.deserialize_keras_object(json.loads(text))
     assert type(copy) is type(layer)
-    assert copy.get_config() == layer.get_config()
+    assert json.dumps(copy.get_config()) == json.dumps(layer.get_config())  # which has no tuples
     assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
     if not copy.built:
         shape = (None, *IMAGE)
