@@ -13,6 +13,7 @@ from hmnas_tf.config import Config
 from hmnas_tf.construction import architecture, initial_network, regularization, searched_genotype
 from hmnas_tf.data import ImageDataset, split_indices
 from hmnas_tf.derivation.derive import derive
+from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.preflight import check
@@ -162,7 +163,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
 def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
     """Stage 2: the masks of operations, edges and weights (§3.3); rules that read no masks go without."""
     config, state = run.config, run.folder.state("searched")
-    if config.derivation != "masks":
+    if config.derivation not in READ_MASKS:
         return
     if run.done("searched"):
         load_variables(state, supernet.variables)
@@ -207,12 +208,12 @@ def measure_searched(run: Run, supernet: Supernet) -> None:
     with run.building():
         network = derive(supernet, genotype, run.dataset.image_shape)
     meter = run.meter(network)
-    if config.derivation != "masks":  # mask search has re-estimated the statistics itself
+    if config.derivation not in READ_MASKS:  # mask search has re-estimated the statistics itself
         meter.estimate_statistics()
     run.say(derivation_lines(genotype))
     run.record(
         "searched",
-        config.mask_epochs if config.derivation == "masks" else 0,
+        config.mask_epochs if config.derivation in READ_MASKS else 0,
         test_error=meter.test_error(),
         **counting.size_of(network),
     )

@@ -47,7 +47,11 @@ def line(artifact: str, outcome: dict[str, Any]) -> str:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Does what the command line says; a program of your own that adds to the project can call it."""
     define_flags()
-    flags.adopt_module_key_flags(command_line)
     command_line.start("evaluate", run)
+
+
+if __name__ == "__main__":
+    main()

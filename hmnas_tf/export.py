@@ -36,7 +36,11 @@ def run(workdir: Path) -> None:
     export(folder, dataset, FLAGS.formats, FLAGS.quantize, say)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Does what the command line says; a program of your own that adds to the project can call it."""
     define_flags()
-    flags.adopt_module_key_flags(command_line)
     command_line.start("export", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -47,7 +47,11 @@ def line(file: Path, probabilities: dict[str, float]) -> str:
     return "\t".join([str(file), *(f"{name}\t{probability:.4f}" for name, probability in likeliest)])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Does what the command line says; a program of your own that adds to the project can call it."""
     define_flags()
-    flags.adopt_module_key_flags(command_line)
     command_line.start("predict", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import ChainMap
 from collections.abc import Collection
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hmnas_tf.stages.hypergradients import HYPERGRADIENTS
 from hmnas_tf.stages.learning_rates import FINETUNE_SCHEDULES, MASK_RATES
 from hmnas_tf.stages.update_schedules import UPDATE_SCHEDULES
 
+AUGMENTATION_WORDS = ("auto", "none")
 INITIAL_WEIGHTS = ("inherited", "random")
 CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
     "architecture_gradient": HYPERGRADIENTS,
@@ -33,7 +35,7 @@ CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
     "update_schedule": UPDATE_SCHEDULES,
 }
 LISTS: dict[str, Collection[str]] = {  # settings that take several of these names
-    "augmentation": ("auto", "none", *AUGMENTATIONS),
+    "augmentation": ChainMap(AUGMENTATIONS, dict.fromkeys(AUGMENTATION_WORDS)),  # sees what is added later
     "formats": FORMATS,
     "operations": OPERATIONS,
     "quantize": QUANTIZATIONS,
@@ -50,7 +52,7 @@ def check_names(config: Config) -> None:
         _check(name, getattr(config, name), (getattr(config, name),), known)
     for name, known in LISTS.items():
         _check(name, ",".join(getattr(config, name)), getattr(config, name), known)
-    words = {"auto", "none"} & set(config.augmentation)
+    words = {*AUGMENTATION_WORDS} & set(config.augmentation)
     if words and len(config.augmentation) > 1:
         raise ValueError(
             f"augmentation={','.join(config.augmentation)!r}: {sorted(words)[0]!r} must stand alone."

@@ -9,8 +9,6 @@ import sys
 import types
 from pathlib import Path
 
-from absl import flags
-
 from hmnas_tf import command_line
 from hmnas_tf.algorithm import search
 from hmnas_tf.command_line import say
@@ -31,7 +29,11 @@ def run(workdir: Path) -> None:
     search(dataset, config, workdir, say=say)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Does what the command line says; a program of your own that adds to the project can call it."""
     command_line.define_flags()
-    flags.adopt_module_key_flags(command_line)
     command_line.start("search", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 from hmnas_tf.space.topology import Topology, cell_edges, edges_from, edges_into
@@ -64,9 +63,7 @@ def weight_density(supernet: Supernet, cell: int, row: int, operation: int) -> f
     source = cell_edges(supernet.topology.nodes)[row].source
     edge = edges_from(supernet.topology.nodes)[source].index(row)
     candidate = supernet.cells[cell].mixed[source].candidates[operation]
-    masks = [
-        layer.binary_mask()[edge] for layer in candidate._flatten_layers() if isinstance(layer, MaskedKernel)
-    ]
+    masks = candidate.binary_masks(edge)
     size = sum(mask.size for mask in masks)
     return sum(int(mask.sum()) for mask in masks) / size if size else 1.0
 
@@ -141,3 +138,4 @@ RULES = {
     "random": at_random,
     "top2": by_hand,
 }
+READ_MASKS = {"masks"}  # rules that masks are searched for; the others go without mask search

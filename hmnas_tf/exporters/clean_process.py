@@ -21,7 +21,7 @@ def run(artifact: str, runtime: str, path: Path, pixels: Path) -> Mapping[str, n
 
     Args:
         artifact: its name, for the message.
-        runtime: a file of `hmnas_tf/runtimes`, without `.py`.
+        runtime: a file of `hmnas_tf/runtimes`, without `.py`, or the path of another, with it.
         path: of the artifact.
         pixels: an `.npy` file of uint8 [N, H, W, C].
 

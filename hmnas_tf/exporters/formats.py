@@ -25,7 +25,7 @@ class Exporter:
         file_name: its place below the model folder.
         write: called with (cargo, path, check); calls check before the artifact gets its name and returns the path it
             published.
-        runtime: the file of `hmnas_tf/runtimes` that runs it.
+        runtime: the file of `hmnas_tf/runtimes` that runs it, or the path of a Python file with a function `load`.
         folded: whether it is made of the folded network.
         tolerance: largest difference of a logit from the model's over the largest logit; None judges by test error.
         compare: called with (what else the runtime found, the model's logits of the images it showed, labelling).

@@ -25,6 +25,12 @@ class BatchNorm(keras.layers.Layer):
 
     Inputs: a list of one or `edges` tensors [batch, height, width, channels], and factors [edges] or None for ones.
     Output: a list of `edges` tensors.
+
+    >>> norm = BatchNorm(edges=2)
+    >>> norm.build((None, 8, 8, 4))
+    >>> image = keras.Input((8, 8, 4))
+    >>> [y.shape for y in norm([image, image], factors=[1.0, 0.5])]
+    [(None, 8, 8, 4), (None, 8, 8, 4)]
     """
 
     def __init__(self, *, affine: bool = False, edges: int = 1, **kwargs):

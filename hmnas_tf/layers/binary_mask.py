@@ -20,6 +20,9 @@ def binarize(real_mask: Any, threshold: float) -> Any:
 
     Returns:
         A tensor like `real_mask` of exact zeros and ones.
+
+    >>> binarize([0.002, 0.005, 0.01], threshold=0.005).numpy().tolist()
+    [0.0, 0.0, 1.0]
     """
     real_mask = ops.convert_to_tensor(real_mask)
     hard = ops.cast(real_mask > threshold, real_mask.dtype)

@@ -31,6 +31,12 @@ class Cell(keras.layers.Layer):
 
     Inputs: the outputs of cells k-2 and k-1, [batch, height, width, any], and the mixing weights [edges, operations].
     Output: [batch, height', width', nodes * channels].
+
+    >>> image = keras.Input((8, 8, 3))
+    >>> encoding = MultiLevelEncoding(nodes=2, operations=2)
+    >>> cell = Cell(4, nodes=2, operations=("sep_conv_3x3", "identity"))
+    >>> cell(image, image, encoding.mixing_weights()).shape
+    (None, 8, 8, 8)
     """
 
     def __init__(

@@ -30,6 +30,9 @@ class FactorizedReduce(keras.layers.Layer):
 
     Raises:
         ValueError: if `channels` is odd.
+
+    >>> FactorizedReduce(6, edges=2)(keras.Input((8, 8, 4)))[1].shape
+    (None, 4, 4, 6)
     """
 
     def __init__(

@@ -21,6 +21,12 @@ class MaskedConv2D(MaskedKernel):
         threshold: tau.
 
     Input: [batch, height, width, channels]. Output: [batch, ceil(height / strides), ceil(width / strides), filters].
+
+    >>> conv = MaskedConv2D(6, 3, strides=2)
+    >>> conv(keras.Input((8, 8, 4))).shape
+    (None, 4, 4, 6)
+    >>> tuple(conv.real_mask.shape)
+    (3, 3, 4, 6)
     """
 
     def __init__(self, filters: int, kernel_size: int, *, strides: int = 1, **kwargs):

@@ -26,6 +26,11 @@ class MaskedDepthwiseConv2D(MaskedKernel):
 
     Raises:
         ValueError: if both strides and dilation are above 1.
+
+    >>> conv = MaskedDepthwiseConv2D(3, edges=2)
+    >>> conv.build((None, 8, 8, 4))
+    >>> [y.shape for y in conv([keras.Input((8, 8, 4))])]
+    [(None, 8, 8, 4), (None, 8, 8, 4)]
     """
 
     def __init__(

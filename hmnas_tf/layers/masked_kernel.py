@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,24 @@ from keras import ops
 
 from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.layers.binary_mask import binarize
+
+
+def gated(kernel: Any, real_mask: Any, threshold: float) -> Any:
+    """Returns w * M, M = H(M^r - tau), in the kernel's dtype: the one place where a kernel meets its mask (Eq. 3)."""
+    kernel = ops.convert_to_tensor(kernel)
+    return kernel * ops.cast(binarize(real_mask, threshold), kernel.dtype)
+
+
+def add_real_mask(layer: keras.Layer, shape: Sequence[int], name: str, **kwargs) -> keras.Variable:
+    """Adds a real mask to a layer: all ones after the threshold, and float32 whatever the layer computes in."""
+    return layer.add_weight(
+        shape=shape,
+        initializer=keras.initializers.Constant(MASK_INITIAL),
+        dtype="float32",
+        autocast=False,
+        name=name,
+        **kwargs,
+    )
 
 
 class MaskedKernel(keras.layers.Layer):
@@ -31,19 +50,17 @@ class MaskedKernel(keras.layers.Layer):
         """Adds the kernel, He-normal for `fan_in` inputs an output, and its mask; `pixels` are those of an output."""
         he_normal = keras.initializers.RandomNormal(stddev=math.sqrt(2.0 / fan_in))
         self.kernel = self.add_weight(shape=shape, initializer=he_normal, name="kernel")
-        self.real_mask = self.add_weight(
-            shape=shape,
-            initializer=keras.initializers.Constant(MASK_INITIAL),
-            dtype="float32",
-            autocast=False,
-            name="real_mask",
-        )
+        self.real_mask = add_real_mask(self, shape, "real_mask")
         self.positions = math.prod(pixels)
 
     def masked_kernel(self):
-        """Returns w * M in the kernel's dtype: the one place where a kernel meets its mask."""
-        kernel = ops.convert_to_tensor(self.kernel)
-        return kernel * ops.cast(binarize(self.real_mask, self.threshold), kernel.dtype)
+        """Returns w * M in the kernel's dtype."""
+        return gated(self.kernel, self.real_mask, self.threshold)
+
+    @property
+    def real_masks(self) -> list[keras.Variable]:
+        """The mask, in a list as other layers have several."""
+        return [self.real_mask]
 
     def pair(self, inputs: list) -> list[tuple]:
         """Returns one (input, kernel) an edge; a single input is read by all edges."""

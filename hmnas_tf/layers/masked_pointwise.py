@@ -19,6 +19,11 @@ class MaskedPointwise(MaskedKernel):
 
     Input: a list of one (which all edges read) or `edges` tensors [batch, height, width, channels].
     Output: a list of `edges` tensors [batch, height, width, filters].
+
+    >>> conv = MaskedPointwise(6, edges=2)
+    >>> conv.build((None, 8, 8, 4))
+    >>> [y.shape for y in conv([keras.Input((8, 8, 4))])]
+    [(None, 8, 8, 6), (None, 8, 8, 6)]
     """
 
     def __init__(self, filters: int, *, edges: int = 1, **kwargs):

@@ -30,6 +30,11 @@ class MixedOperation(keras.layers.Layer):
 
     Raises:
         ValueError: if an operation is unknown.
+
+    >>> mixed = MixedOperation(4, edges=2, operations=("sep_conv_3x3", "identity"))
+    >>> weights = np.full((2, 2), 0.5, "float32")
+    >>> [y.shape for y in mixed(keras.Input((8, 8, 4)), weights)]
+    [(None, 8, 8, 4), (None, 8, 8, 4)]
     """
 
     def __init__(

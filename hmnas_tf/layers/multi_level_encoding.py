@@ -93,6 +93,12 @@ class MultiLevelEncoding(keras.layers.Layer):
 
     Raises:
         ValueError: if the edge softmax is unknown.
+
+    >>> encoding = MultiLevelEncoding(nodes=2, operations=3)
+    >>> encoding.mixing_weights().shape
+    TensorShape([5, 3])
+    >>> round(float(encoding.mixing_weights().numpy().sum()), 3)  # 1 for each node
+    2.0
     """
 
     def __init__(

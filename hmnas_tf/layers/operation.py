@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from hmnas_tf.config import MASK_THRESHOLD
-from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
 
 
 class Operation(keras.layers.Layer):
@@ -54,6 +55,11 @@ class Operation(keras.layers.Layer):
                 where there is none a layer of its own holds it.
         """
         raise NotImplementedError
+
+    def binary_masks(self, edge: int) -> list[np.ndarray]:
+        """Returns the masks of the kernels of one edge, bool; edges are the first axis of all kernels."""
+        kernels = [layer for layer in self._flatten_layers() if isinstance(layer, MaskedKernel)]
+        return [kernel.binary_mask()[edge] for kernel in kernels]
 
     def get_config(self):
         return super().get_config() | {

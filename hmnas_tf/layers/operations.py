@@ -5,6 +5,9 @@ the operation for all `edges` that leave one node, each with its own weights: fr
 the edges' mixing weights [edges] to a list of `edges` tensors weight * o(x), each
 [batch, ceil(height / strides), ceil(width / strides), channels]. `stock` expresses one edge in stock Keras layers.
 Adding an operation means adding its class and its line in `OPERATIONS`.
+
+>>> OPERATIONS["max_pool_3x3"](4, edges=2, strides=2)(keras.Input((8, 8, 4)))[1].shape
+(None, 4, 4, 4)
 """
 
 from __future__ import annotations

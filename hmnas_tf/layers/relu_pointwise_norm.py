@@ -21,6 +21,9 @@ class ReluPointwiseNorm(keras.layers.Layer):
         threshold: tau of the kernel's mask.
 
     Input: [batch, height, width, any]. Output: a list with one [batch, height, width, channels].
+
+    >>> ReluPointwiseNorm(6)(keras.Input((8, 8, 4)))[0].shape
+    (None, 8, 8, 6)
     """
 
     def __init__(self, channels: int, *, affine: bool = False, threshold: float = MASK_THRESHOLD, **kwargs):

@@ -23,6 +23,9 @@ class Stem(keras.layers.Layer):
         threshold: tau of the kernels' masks.
 
     Input: [batch, height, width, any]. Output: [batch, height', width', filters[-1]], padded evenly on all sides.
+
+    >>> Stem((4, 8), strides=2)(keras.Input((8, 8, 3))).shape
+    (None, 2, 2, 8)
     """
 
     def __init__(

@@ -1,12 +1,14 @@
 """Runs an artifact on images in a clean process: python -m hmnas_tf.runtimes RUNTIME ARTIFACT PIXELS OUT.
 
-RUNTIME names a file beside this one, PIXELS is an `.npy` of uint8 [N, H, W, C]. OUT, an `.npz`, gets `logits` [N,
+RUNTIME names a file beside this one, or is the path of a Python file elsewhere. PIXELS is an `.npy` of uint8 [N, H, W, C]. OUT, an `.npz`, gets `logits` [N,
 classes], `labelling` (the JSON text that lies in the artifact), `seconds` (of loading, and of a batch of 1 and of 32,
 the median of several) and what else the runtime's `examine` finds. Only the artifact says how pixels are normalised.
 """
 
 import importlib
+import importlib.util
 import json
+import pathlib
 import sys
 import time
 
@@ -21,7 +23,7 @@ REPEATS = 9
 def main(runtime, path, pixels_path, out_path):
     pixels = np.load(pixels_path, mmap_mode="r")
     started = time.perf_counter()
-    artifact = importlib.import_module(f"hmnas_tf.runtimes.{runtime}").load(path)
+    artifact = module_of(runtime).load(path)
     seconds = [time.perf_counter() - started]
     labelling = json.loads(artifact.labelling)
     mean, std = (np.float32(labelling[name]) for name in ("mean", "std"))
@@ -37,6 +39,16 @@ def main(runtime, path, pixels_path, out_path):
         shown = np.zeros((batch, *pixels.shape[1:]), np.float32)
         seconds.append(float(np.median([_seconds(artifact.predict, shown) for _ in range(REPEATS)])))
     np.savez(out_path, logits=logits, labelling=artifact.labelling, seconds=seconds, **found)
+
+
+def module_of(runtime):
+    """Returns the module of a runtime; a path ends in `.py`."""
+    if not runtime.endswith(".py"):
+        return importlib.import_module(f"hmnas_tf.runtimes.{runtime}")
+    spec = importlib.util.spec_from_file_location(pathlib.Path(runtime).stem, runtime)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _seconds(predict, images):

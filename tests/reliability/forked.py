@@ -35,7 +35,7 @@ class Command:
     """A command that runs or has run.
 
     Args:
-        name: as in `python -m hmnas_tf.NAME`.
+        name: as in `python -m hmnas_tf.NAME`, or the path of a program, as in `python NAME.py`.
         arguments: the rest of the command line.
         output: folder for what it prints; made when missing.
         environment: added to this process's.
@@ -110,4 +110,8 @@ def _run(
     for number, file in ((1, "out"), (2, "err")):
         os.dup2(os.open(output / file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = [name, *arguments]
-    runpy.run_module(f"hmnas_tf.{name}", run_name="__main__", alter_sys=True)
+    if name.endswith(".py"):
+        sys.path.insert(0, str(Path(name).parent))
+        runpy.run_path(name, run_name="__main__")
+    else:
+        runpy.run_module(f"hmnas_tf.{name}", run_name="__main__", alter_sys=True)
