@@ -68,8 +68,12 @@ def run(workdir: Path) -> None:
     tune(dataset, config, workdir, tuning, say)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Does what the command line says; a program of your own that adds to the project can call it."""
     command_line.define_flags()
-    flags.adopt_module_key_flags(command_line)
     define_flags()
     command_line.start("tune", run)
+
+
+if __name__ == "__main__":
+    main()
