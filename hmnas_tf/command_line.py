@@ -145,7 +145,9 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
 
     for module, own in FLAGS.flags_by_module_dict().items():
         for flag in own if module.partition(".")[0] == "hmnas_tf" else ():
-            FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # --help shows it, whoever started the command
+            FLAGS.register_key_flag_for_module(
+                sys.argv[0], flag
+            )  # --help shows it, whoever started the command
     app.run(main, flags_parser=functools.partial(parse, command))
 
 

@@ -186,7 +186,9 @@ def _require_copyable(model: keras.Model) -> None:
     if not (isinstance(model, keras.Sequential) or getattr(model, "inputs", None)):
         raise ValueError(_cannot_copy(model))
     if not model.built:
-        raise ValueError(f"expected a model that is built, received {model.name!r}: begin it with keras.Input.")
+        raise ValueError(
+            f"expected a model that is built, received {model.name!r}: begin it with keras.Input."
+        )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import keras
@@ -16,6 +17,7 @@ import pytest
 from forked import Command
 
 import hmnas_tf
+from hmnas_tf import algorithm
 from hmnas_tf.data.sources import SOURCES
 from hmnas_tf.derivation import rules
 from hmnas_tf.exporters.formats import EXPORTERS, FORMATS
@@ -107,22 +109,22 @@ def test_the_operation_is_the_same_in_stock_layers(folder):
     np.testing.assert_allclose(network(images), results[1], rtol=1e-4, atol=1e-6)
 
 
-def test_a_rule_that_reads_masks_gets_them(folder, patterns, make_config, tmp_path):
-    def reading(supernet, seed=0):
-        genotype = rules.by_masks(supernet)
-        seen.append([mask for encoding in supernet.encodings for mask in encoding.real_masks][0].numpy())
-        return genotype
+def test_mask_search_is_for_rules_that_read_masks(make_config):
+    class Entered(Exception):
+        pass
 
-    seen: list[np.ndarray] = []
-    config = make_config(derivation="reading", supernet_epochs=1, warmup_epochs=0, finetune_epochs=0)
-    rules.READ_MASKS.add("reading")
+    def done(stage):
+        raise Entered
+
+    config = make_config(derivation="top2")
+    run = SimpleNamespace(config=config, folder=SimpleNamespace(state=Path), done=done)
+    assert algorithm.search_masks(run, None, None) is None
+    rules.READ_MASKS.add("top2")
     try:
-        with mock.patch.dict(rules.RULES, reading=reading):
-            result = hmnas_tf.search(patterns, config, tmp_path / "run")
+        with pytest.raises(Entered):
+            algorithm.search_masks(run, None, None)
     finally:
-        rules.READ_MASKS.discard("reading")
-    assert result.results["stages"]["searched"]["epochs"] == 2
-    assert np.any(seen[0] != np.float32(1e-2))
+        rules.READ_MASKS.discard("top2")
 
 
 def test_the_program_knows_the_additions(finished, folder):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -48,7 +50,9 @@ def model_of_all_sorts() -> keras.Model:
     x = layers.Conv2D(4, 3, padding="same", activation="relu", name="stem")(image)
     x = layers.BatchNormalization(name="norm")(x)
     inside = keras.Input((8, 8, 4))
-    block = keras.Model(inside, layers.SeparableConv2D(4, 3, padding="same", name="deep")(inside), name="block")
+    block = keras.Model(
+        inside, layers.SeparableConv2D(4, 3, padding="same", name="deep")(inside), name="block"
+    )
     twice = keras.Sequential([keras.Input((8, 8, 4)), layers.Conv2D(4, 1, name="again")], name="twice")
     x = twice(block(x)) + twice(x)
     x = layers.Dense(6, activation="relu", name="hidden")(layers.GlobalAveragePooling2D()(x))
@@ -114,7 +118,9 @@ def test_a_masked_layer_is_the_layer_with_zeros_in_its_kernels(kind, images):
     for dense, of_kernel, of_mask, kernel, binary in rows:
         np.testing.assert_allclose(of_kernel, dense * binary, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(of_mask, dense * kernel, rtol=1e-5, atol=1e-5)  # straight through
-    assert any(np.any(mask[~binary] != 0) for mask, binary in zip(of_masks, masked.binary_masks(), strict=True))
+    assert any(
+        np.any(mask[~binary] != 0) for mask, binary in zip(of_masks, masked.binary_masks(), strict=True)
+    )
 
 
 def test_a_copy_with_fresh_masks_is_the_model(model, shown):
@@ -132,7 +138,9 @@ def test_a_copy_with_fresh_masks_is_the_model(model, shown):
 
 
 def test_a_choice_of_layers_and_their_settings(model):
-    copy = mask_weights(model, choose=lambda layer: layer.name in ("stem", "logits"), threshold=0.25, price=2.0)
+    copy = mask_weights(
+        model, choose=lambda layer: layer.name in ("stem", "logits"), threshold=0.25, price=2.0
+    )
     masked = [layer for layer in copy._flatten_layers() if isinstance(layer, MaskedLayer)]
     assert [layer.name for layer in masked] == ["stem", "logits"]
     assert {(layer.threshold, layer.price) for layer in masked} == {(0.25, 2.0)}
@@ -157,6 +165,7 @@ def test_stripping_leaves_stock_layers_with_zeros(masked, shown, tmp_path):
     np.savez(tmp_path / "shown.npz", image=shown, expected=compute(masked, shown))
     program = """
 import sys
+from pathlib import Path
 sys.modules["hmnas_tf"] = None  # whoever imports it is refused
 import keras, numpy
 shown = numpy.load("shown.npz")
@@ -258,7 +267,9 @@ def test_a_layer_keeps_track_of_its_own_variables():
 
     masked = MaskedLayer(Counting(2))
     masked.trainable = False
-    kernels = [masked(np.ones((1, 3), "float32")) is not None and masked.layer.kernel.numpy() for _ in range(3)]
+    kernels = [
+        masked(np.ones((1, 3), "float32")) is not None and masked.layer.kernel.numpy() for _ in range(3)
+    ]
     assert float(masked.layer.calls) == 3.0
     np.testing.assert_array_equal(kernels[0], kernels[2])
 
@@ -318,3 +329,32 @@ def test_what_cannot_be_masked_or_stripped_is_named():
     cell = Cell(4, nodes=1, operations=("identity",))(image, image, weights)
     with pytest.raises(ValueError, match=r"MaskedConv2D and MaskedCell, received Cell"):
         strip(keras.Model(image, cell))
+
+
+REPLICAS = """
+import keras, numpy, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from hmnas_tf.layers import mask_weights
+images, labels = numpy.random.default_rng(0).standard_normal((32, 8, 8, 1)).astype("float32"), numpy.arange(32) % 3
+found = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        layers = [keras.layers.SeparableConv2D(4, 3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+        masked = mask_weights(keras.Sequential([keras.Input((8, 8, 1)), *layers]), price=1e-3)
+        masked.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    masked.fit(images, labels, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    found.append([variable.numpy() for variable in masked.trainable_variables])
+assert len(found[0]) == 7
+for one, two in zip(*found, strict=True):
+    numpy.testing.assert_allclose(one, two, atol=1e-6)
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_train_masks_as_one_does():
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", REPLICAS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
