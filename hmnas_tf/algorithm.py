@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -16,9 +15,10 @@ from hmnas_tf.derivation.derive import derive
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.preflight import check
+from hmnas_tf.progress import Say, silent
 from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
-from hmnas_tf.run import Run, opened, precision, silent
+from hmnas_tf.run import Run, opened, precision
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
 from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
@@ -33,9 +33,7 @@ from hmnas_tf.variables_file import load_variables, save_variables
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
-def search(
-    dataset: ImageDataset, config: Config, workdir: str | Path, say: Callable[[str], None] = silent
-) -> SearchResult:
+def search(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say = silent) -> SearchResult:
     """Searches, cuts, fine-tunes, evaluates and exports a network for a dataset (Algorithm 1).
 
     Called again with the same arguments it continues where it stopped, stage by stage and step by step; on a finished

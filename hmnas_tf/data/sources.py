@@ -10,6 +10,7 @@ from hmnas_tf.data.folder_source import load_folder
 from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.npz_source import load_npz
 from hmnas_tf.data.tfds_source import load_tfds
+from hmnas_tf.progress import Say, silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class SourceOptions:
     train_examples: int
     test_examples: int
     seed: int
+    say: Say
 
 
 def load_dataset(
@@ -35,6 +37,7 @@ def load_dataset(
     train_examples: int = 0,
     test_examples: int = 0,
     seed: int = 0,
+    say: Say = silent,
 ) -> ImageDataset:
     """Loads a dataset into memory.
 
@@ -51,6 +54,7 @@ def load_dataset(
         train_examples: keep only the first so many training images; 0 keeps all.
         test_examples: likewise for test images.
         seed: of the split of a folder without train/ and test/; nothing else here is random.
+        say: shows a line of progress when reading takes long.
 
     Returns:
         The dataset.
@@ -60,7 +64,7 @@ def load_dataset(
     """
     if image_size < 0:
         raise ValueError(f"image_size must be 0 or a number of pixels, got {image_size}")
-    options = SourceOptions(data_dir, idx_dir, download, image_size, train_examples, test_examples, seed)
+    options = SourceOptions(data_dir, idx_dir, download, image_size, train_examples, test_examples, seed, say)
     for key, load in SOURCES.items():
         if name == key or (key.endswith(":") and name.startswith(key)):
             dataset = load(name.removeprefix(key), options)
@@ -81,6 +85,7 @@ def _folder(path: str, options: SourceOptions) -> ImageDataset:
         seed=options.seed,
         train_examples=options.train_examples,
         test_examples=options.test_examples,
+        say=options.say,
     )
 
 
@@ -98,6 +103,7 @@ def _tfds(name: str, options: SourceOptions) -> ImageDataset:
         train_examples=options.train_examples,
         test_examples=options.test_examples,
         also_known=[key for key in SOURCES if not key.endswith(":")],
+        say=options.say,
     )
 
 
