@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from hmnas_tf.config import Config
 from hmnas_tf.construction import architecture, initial_network, regularization, searched_genotype
-from hmnas_tf.data import ImageDataset, split_indices
+from hmnas_tf.data import ImageDataset, Pair, split_indices
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.preflight import check
+from hmnas_tf.preflight import check, named
 from hmnas_tf.progress import Say, silent
 from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
@@ -33,14 +33,16 @@ from hmnas_tf.variables_file import load_variables, save_variables
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
-def search(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say = silent) -> SearchResult:
+def search(
+    dataset: ImageDataset | Pair, config: Config, workdir: str | Path, say: Say = silent
+) -> SearchResult:
     """Searches, cuts, fine-tunes, evaluates and exports a network for a dataset (Algorithm 1).
 
     Called again with the same arguments it continues where it stopped, stage by stage and step by step; on a finished
     run it only reads. Where TF_CONFIG names several workers, each of them calls it; only the chief publishes.
 
     Args:
-        dataset: images and labels, see `hmnas_tf.data.load_dataset`.
+        dataset: of `load_dataset`, or arrays or a pair of `tf.data.Dataset`, see `dataset_from`.
         config: all settings.
         workdir: run folder.
         say: shows a line of progress to the user.
@@ -52,6 +54,7 @@ def search(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say 
         OSError: if the folder cannot be written.
         RuntimeError: if a loss becomes infinite or not a number.
     """
+    dataset, config = named(dataset, config, say)
     check(config, dataset)
     with opened(dataset, config, workdir, say) as run:
         result = reread(run.folder, run.say) if run.folder.finished() else run_stages(run)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from hmnas_tf.data.digits_source import load_digits
 from hmnas_tf.data.folder_source import load_folder
+from hmnas_tf.data.from_memory import PREFIX
 from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.npz_source import load_npz
 from hmnas_tf.data.tfds_source import load_tfds
@@ -93,6 +94,13 @@ def _npz(path: str, options: SourceOptions) -> ImageDataset:
     return load_npz(path, options.image_size)
 
 
+def _memory(name: str, _: SourceOptions) -> ImageDataset:
+    raise ValueError(
+        f"the images '{PREFIX}{name}' were given by a Python program, so no command can load them: there, call "
+        "hmnas_tf.search again, or save them with numpy.savez and search on npz:FILE"
+    )
+
+
 def _tfds(name: str, options: SourceOptions) -> ImageDataset:
     return load_tfds(
         name,
@@ -112,4 +120,5 @@ SOURCES: dict[str, Callable[[str, SourceOptions], ImageDataset]] = {
     "digits": _digits,
     "folder:": _folder,
     "npz:": _npz,
+    PREFIX: _memory,
 }

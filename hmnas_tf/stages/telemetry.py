@@ -114,9 +114,11 @@ class EpochTelemetry(keras.callbacks.Callback):
         )
         row["strongest"] = _strongest(row)
         write_row(self.path, row)
-        # The median, because the first epoch also builds the graphs.
         self._durations.append(seconds)
-        rest = statistics.median(self._durations) * (self.epochs - epoch - 1)
+        usual = statistics.median(
+            self._durations[1:] or self._durations
+        )  # the first one also builds the graphs
+        rest = usual * (self.epochs - epoch - 1)
         line = _line(self.name, epoch + 1, self.epochs, row)
         self.say(f"{line}, {time_left(rest)}" if rest else line)
 
