@@ -18,7 +18,8 @@ def silent(line: str) -> None:
 class Progress:
     """Says how far a piece of work is, at most once every few seconds; of short work nothing at all.
 
-    Plain lines, because they are to be read in a log file and over a slow connection too.
+    Plain lines, because they are to be read in a log file and over a slow connection too. The time left follows from
+    the parts after the first, which often builds a graph or starts a program and so is no measure.
 
     Args:
         say: shows a line to the user.
@@ -38,7 +39,8 @@ class Progress:
     ):
         self._say, self._what, self._total = say, what, total
         self._every, self._clock = every, clock
-        self._started = self._said = clock()
+        self._said = clock()
+        self._first: tuple[int, float] | None = None  # parts at the first call, and when that was
 
     def done(self, count: int, doing: str = "") -> None:
         """Takes note that `count` parts are done; the end of the work is left to whoever does it to tell.
@@ -48,14 +50,18 @@ class Progress:
             doing: name of the part that comes next; "" if parts have none.
         """
         now = self._clock()
-        if not 0 < count < self._total or now - self._said < self._every:
+        if not 0 < count < self._total:
+            return
+        first, then = self._first = self._first or (count, now)
+        if now - self._said < self._every:
             return
         self._said = now
-        left = time_left((now - self._started) / count * (self._total - count))
-        after = f"now {doing}, {left}" if doing else left
-        self._say(
-            f"{self._what}: {count:,} of {self._total:,} ({100 * count // self._total} %) done, {after}"
-        )
+        parts = [f"{self._what}: {count:,} of {self._total:,} ({100 * count // self._total} %) done"]
+        if doing:
+            parts.append(f"now {doing}")
+        if count > first:
+            parts.append(time_left((now - then) / (count - first) * (self._total - count)))
+        self._say(", ".join(parts))
 
 
 def watched(

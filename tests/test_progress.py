@@ -43,6 +43,19 @@ def test_long_work_says_a_line_every_few_seconds():
     assert lines_of(4000, 1 / 64, every=15.0)[0] == "reading: 960 of 4,000 (24 %) done, about 50 s left"
 
 
+def test_the_first_part_is_no_measure():
+    lines, clock = [], Clock()
+    progress = Progress(lines.append, "evaluation", 4, clock=clock)
+    for count, seconds in ((1, 600.0), (2, 20.0), (3, 20.0)):
+        clock.now += seconds
+        progress.done(count)
+    assert lines == [
+        "evaluation: 1 of 4 (25 %) done",
+        "evaluation: 2 of 4 (50 %) done, about 40 s left",
+        "evaluation: 3 of 4 (75 %) done, about 20 s left",
+    ]
+
+
 def test_slow_parts_are_told_one_by_one_but_for_the_last():
     assert [line.split(" done")[0] for line in lines_of(4, 60.0)] == [
         "reading: 1 of 4 (25 %)",
@@ -58,7 +71,7 @@ def test_items_come_through_and_the_next_one_is_named():
         clock.now += 120.0
     assert seen == ["a", "b", "c"]
     assert lines == [
-        "export: 1 of 3 (33 %) done, now b, about 4 min left",
+        "export: 1 of 3 (33 %) done, now b",
         "export: 2 of 3 (66 %) done, now c, about 2 min left",
     ]
 
