@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hmnas_tf.config import Config
 from hmnas_tf.data import AUGMENTATIONS, ImageDataset, Pair, dataset_from, split_indices
-from hmnas_tf.data.from_memory import PREFIX
 from hmnas_tf.derivation.rules import RULES
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
 from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of, missing_requirements
@@ -76,8 +75,7 @@ def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDat
     dataset = dataset_from(data, image_size=config.image_size, say=say)
     if not isinstance(data, ImageDataset):
         dataset = dataset.take(config.train_examples, config.test_examples)
-    in_memory = dataset.name.startswith(PREFIX)
-    return dataset, dataclasses.replace(config, dataset=dataset.name) if in_memory else config
+    return dataset, dataclasses.replace(config, dataset=dataset.name) if dataset.given else config
 
 
 def check(config: Config, dataset: ImageDataset) -> None:

@@ -10,11 +10,10 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from hmnas_tf.data.arrays import KEYS, Pixels, dataset_of_arrays
-from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.progress import Progress, Say, silent
 
-PREFIX = "memory:"  # of the name of a dataset that no command can load again
 Split = tuple[ArrayLike, ArrayLike] | tf.data.Dataset  # images and labels
 Pair = tuple[Split, Split]  # training and test
 _BATCH = 256  # images read at a time from a pipeline without batches
@@ -60,7 +59,7 @@ def dataset_from(
     parts = [_arrays(split, pixels, say) for split, pixels in zip(data, (train, test), strict=True)]
     test.require_scale_of(train)
     arrays = dict(zip(KEYS, (array for part in parts for array in part), strict=True))
-    return dataset_of_arrays(PREFIX + name, name, arrays, class_names, image_size)
+    return dataset_of_arrays(MEMORY + name, name, arrays, class_names, image_size)
 
 
 def _arrays(split: Split, pixels: Pixels, say: Say) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from hmnas_tf.data.digits_source import load_digits
 from hmnas_tf.data.folder_source import load_folder
-from hmnas_tf.data.from_memory import PREFIX
-from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.npz_source import load_npz
 from hmnas_tf.data.tfds_source import load_tfds
 from hmnas_tf.progress import Say, silent
@@ -96,7 +95,7 @@ def _npz(path: str, options: SourceOptions) -> ImageDataset:
 
 def _memory(name: str, _: SourceOptions) -> ImageDataset:
     raise ValueError(
-        f"the images '{PREFIX}{name}' were given by a Python program, so no command can load them: there, call "
+        f"the images '{MEMORY}{name}' were given by a Python program, so no command can load them: there, call "
         "hmnas_tf.search again, or save them with numpy.savez and search on npz:FILE"
     )
 
@@ -120,5 +119,5 @@ SOURCES: dict[str, Callable[[str, SourceOptions], ImageDataset]] = {
     "digits": _digits,
     "folder:": _folder,
     "npz:": _npz,
-    PREFIX: _memory,
+    MEMORY: _memory,
 }
