@@ -11,11 +11,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 __version__ = "0.1.0"
-__all__ = ["Config", "SearchResult", "layers", "load_dataset", "search"]
+__all__ = ["Config", "ImageDataset", "SearchResult", "dataset_from", "layers", "load_dataset", "search"]
 
 _PLACES = {  # loaded on first use, because TensorFlow takes seconds to load
     "Config": "hmnas_tf.config",
+    "ImageDataset": "hmnas_tf.data",
     "SearchResult": "hmnas_tf.publication",
+    "dataset_from": "hmnas_tf.data",
     "load_dataset": "hmnas_tf.data",
     "search": "hmnas_tf.algorithm",
 }

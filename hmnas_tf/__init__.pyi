@@ -5,6 +5,8 @@ from typing import Final
 from hmnas_tf import layers as layers
 from hmnas_tf.algorithm import search as search
 from hmnas_tf.config import Config as Config
+from hmnas_tf.data import ImageDataset as ImageDataset
+from hmnas_tf.data import dataset_from as dataset_from
 from hmnas_tf.data import load_dataset as load_dataset
 from hmnas_tf.publication import SearchResult as SearchResult
 

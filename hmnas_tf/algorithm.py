@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -11,15 +10,16 @@ import tensorflow as tf
 
 from hmnas_tf.config import Config
 from hmnas_tf.construction import architecture, initial_network, regularization, searched_genotype
-from hmnas_tf.data import ImageDataset, split_indices
+from hmnas_tf.data import ImageDataset, Pair, split_indices
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.preflight import check
+from hmnas_tf.preflight import check, named
+from hmnas_tf.progress import Say, silent
 from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
-from hmnas_tf.run import Run, opened, precision, silent
+from hmnas_tf.run import Run, opened, precision
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
 from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
@@ -35,7 +35,7 @@ SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 def search(
-    dataset: ImageDataset, config: Config, workdir: str | Path, say: Callable[[str], None] = silent
+    dataset: ImageDataset | Pair, config: Config, workdir: str | Path, say: Say = silent
 ) -> SearchResult:
     """Searches, cuts, fine-tunes, evaluates and exports a network for a dataset (Algorithm 1).
 
@@ -43,7 +43,7 @@ def search(
     run it only reads. Where TF_CONFIG names several workers, each of them calls it; only the chief publishes.
 
     Args:
-        dataset: images and labels, see `hmnas_tf.data.load_dataset`.
+        dataset: of `load_dataset`, or arrays or a pair of `tf.data.Dataset`, see `dataset_from`.
         config: all settings.
         workdir: run folder.
         say: shows a line of progress to the user.
@@ -55,6 +55,7 @@ def search(
         OSError: if the folder cannot be written.
         DivergedError: if a loss becomes infinite or not a number.
     """
+    dataset, config = named(dataset, config, say)
     check(config, dataset)
     with opened(dataset, config, workdir, say) as run:
         result = reread(run.folder, run.say) if run.folder.finished() else run_stages(run)

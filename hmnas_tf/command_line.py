@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset, load_dataset
 from hmnas_tf.preflight import CHOICES, LISTS, check_names
+from hmnas_tf.progress import Say, silent
 from hmnas_tf.run_folder import RunFolder, read_flag_lines
 from hmnas_tf.stages.strategy import make_strategy
 
@@ -88,11 +89,11 @@ def given() -> tuple[ImageDataset, Config]:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     config = _config(FLAGS)
     make_strategy(config.replicas)  # workers must find each other before TensorFlow computes anything
-    return _images(config), config
+    return _images(config, say), config
 
 
-def recorded(workdir: Path) -> tuple[ImageDataset, RunFolder]:
-    """Returns the images of the run in a folder, and the folder.
+def recorded(workdir: Path, say: Say = silent) -> tuple[ImageDataset, RunFolder]:
+    """Returns the images of the run in a folder, and the folder; `say` shows how far the reading is.
 
     Raises:
         ValueError: if there is none, or its `run.flags` cannot be read.
@@ -109,7 +110,7 @@ def recorded(workdir: Path) -> tuple[ImageDataset, RunFolder]:
     except flags.Error as error:
         raise ValueError(f"{path} is not what a run of this version wrote: {error}") from error
     config = _config(values)
-    return _images(config), RunFolder(workdir, config)
+    return _images(config, say), RunFolder(workdir, config)
 
 
 def _config(flag_values: flags.FlagValues) -> Config:
@@ -118,8 +119,8 @@ def _config(flag_values: flags.FlagValues) -> Config:
     return config
 
 
-def _images(config: Config) -> ImageDataset:
-    return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS})
+def _images(config: Config, say: Say) -> ImageDataset:
+    return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS}, say=say)
 
 
 def start(command: str, work: Callable[[Path], int | None]) -> None:
@@ -208,6 +209,11 @@ def _lines(path: Path, within: tuple[Path, ...]) -> list[str]:
 def say(line: str) -> None:
     """Shows a line of progress at once."""
     print(line, flush=True)
+
+
+def aside(line: str) -> None:
+    """Shows a line of progress on standard error, for commands whose standard output others may read."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def show(command: str, outcomes: Iterable[tuple[K, V | Exception]], line: Callable[[K, V], str]) -> int:

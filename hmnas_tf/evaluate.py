@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.command_line import FLAGS
+from hmnas_tf.command_line import FLAGS, aside
 from hmnas_tf.exporters.formats import EXPORTERS, FORMATS
 from hmnas_tf.use import evaluations
 
@@ -34,8 +34,8 @@ def run(workdir: Path) -> int:
     unknown = [word for word in FLAGS.artifact if word not in known()]
     if unknown:
         raise ValueError(f"artifact={unknown[0]!r} is none of {', '.join(known())}.")
-    dataset, folder = command_line.recorded(workdir)
-    return command_line.show("evaluate", evaluations(folder, dataset, FLAGS.artifact), line)
+    dataset, folder = command_line.recorded(workdir, aside)
+    return command_line.show("evaluate", evaluations(folder, dataset, FLAGS.artifact, aside), line)
 
 
 def line(artifact: str, outcome: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 def run(workdir: Path) -> None:
     """Runs the command."""
     artifacts_of(FLAGS.formats, FLAGS.quantize)  # a wrong word is told before the images are read
-    dataset, folder = command_line.recorded(workdir)
+    dataset, folder = command_line.recorded(workdir, say)
     export(folder, dataset, FLAGS.formats, FLAGS.quantize, say)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.command_line import FLAGS
+from hmnas_tf.command_line import FLAGS, aside
+from hmnas_tf.progress import watched
 from hmnas_tf.run_folder import read_results
 from hmnas_tf.use import predictions
 
@@ -38,7 +39,8 @@ def run(workdir: Path) -> int:
     files = sorted(path for path in map(Path, glob.glob(FLAGS.images, recursive=True)) if not path.is_dir())
     if not files:
         raise ValueError(f"images={FLAGS.images!r} matches no file.")
-    return command_line.show("predict", predictions(workdir, read_results(workdir), files), line)
+    outcomes = predictions(workdir, read_results(workdir), files)
+    return command_line.show("predict", watched(outcomes, aside, "predict", total=len(files)), line)
 
 
 def line(file: Path, probabilities: dict[str, float]) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hmnas_tf.config import Config
-from hmnas_tf.data import AUGMENTATIONS, ImageDataset, split_indices
+from hmnas_tf.data import AUGMENTATIONS, ImageDataset, Pair, dataset_from, split_indices
 from hmnas_tf.derivation.rules import RULES
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
 from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of, missing_requirements
 from hmnas_tf.layers.multi_level_encoding import EDGE_SOFTMAXES
 from hmnas_tf.layers.operations import OPERATIONS
+from hmnas_tf.progress import Say
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import PUBLISHED, published
 from hmnas_tf.space.topology import CELL_SHARINGS, STEMS, Topology
@@ -65,6 +66,18 @@ def _check(setting: str, value: str, names: Collection[str], known: Collection[s
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"{setting}={value!r}: {unknown[0]!r} is none of {', '.join(sorted(known))}.")
+
+
+def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDataset, Config]:
+    """Returns what a program gives as images as a dataset, and settings that do not name another one.
+
+    Raises:
+        ValueError: if the images cannot be taken, see `dataset_from`.
+    """
+    dataset = dataset_from(data, image_size=config.image_size, say=say)
+    if not isinstance(data, ImageDataset):
+        dataset = dataset.take(config.train_examples, config.test_examples)
+    return dataset, dataclasses.replace(config, dataset=dataset.name) if dataset.given else config
 
 
 def check(config: Config, dataset: ImageDataset) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hmnas_tf.exporters.contract import Labelling
 from hmnas_tf.exporters.formats import artifacts_of
 from hmnas_tf.networks import counting
 from hmnas_tf.possession import held
+from hmnas_tf.progress import Say
 from hmnas_tf.results_table import stages_table
 from hmnas_tf.run import Run
 from hmnas_tf.run_folder import RunFolder
@@ -78,7 +79,7 @@ def export(
     dataset: ImageDataset,
     formats: Sequence[str],
     quantize: Sequence[str],
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Exports the network of a finished run once more, in other formats or in the same.
 
@@ -149,7 +150,7 @@ def labelling_of(dataset: ImageDataset) -> Labelling:
     return Labelling(dataset.class_names, dataset.mean, dataset.std, dataset.image_shape)
 
 
-def reread(folder: RunFolder, say: Callable[[str], None]) -> SearchResult:
+def reread(folder: RunFolder, say: Say) -> SearchResult:
     """Returns the result of a finished run from its folder, which it does not change and needs no checkpoints of."""
     say(f"{folder.path} holds a finished run; nothing was changed.")
     say(stages_table(folder.results))
@@ -177,7 +178,7 @@ def _export(
     dataset: ImageDataset,
     network: artifacts.Network,
     names: Sequence[str],
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, dict[str, Any]]:
     say(f"export: {', '.join(names)}; each is run on the {len(dataset.x_test):,} test images and compared")
     return artifacts.export_all(network, folder.model, names, dataset.x_test, dataset.y_test, say)

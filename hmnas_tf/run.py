@@ -20,6 +20,7 @@ from hmnas_tf.manifest import git_commit, machine, versions
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.possession import copied, held
 from hmnas_tf.preflight import topology_of
+from hmnas_tf.progress import Say, silent
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.stages import telemetry
 from hmnas_tf.stages.architecture_history import ArchitectureHistory
@@ -51,7 +52,7 @@ class Run:
     config: Config
     folder: RunFolder
     strategy: tf.distribute.Strategy
-    say: Callable[[str], None]
+    say: Say
 
     @property
     def augmentation(self) -> tuple[str, ...]:
@@ -127,7 +128,7 @@ class Run:
             data.x_test, data.y_test, batch_size=self.config.batch_size, mean=data.mean, std=data.std
         )
         with self.strategy.scope():
-            return Meter(network, test, as_they_are)
+            return Meter(network, test, as_they_are, self.say)
 
     def fit(
         self,
@@ -160,7 +161,14 @@ class Run:
             *([keras.callbacks.ProgbarLogger()] if terminal else []),
             telemetry.TestError(meter.test_error, self.config.evaluate_every),
             *observers,
-            telemetry.EpochTelemetry(title, epochs, steps_per_epoch, self.folder.metrics, self.say),
+            telemetry.EpochTelemetry(
+                title,
+                epochs,
+                steps_per_epoch,
+                self.folder.metrics,
+                self.say,
+                silent if terminal else self.say,
+            ),
             keras.callbacks.TensorBoard(str(board), write_graph=False),
         ]
         if searched is not None:
@@ -197,14 +205,8 @@ class Run:
         self.say(f"{TITLES[key]}: test error {entry['test_error']:.2f} %, {entry['params']:,} parameters")
 
 
-def silent(line: str) -> None:
-    """Shows nothing."""
-
-
 @contextmanager
-def opened(
-    dataset: ImageDataset, config: Config, workdir: str | Path, say: Callable[[str], None]
-) -> Iterator[Run]:
+def opened(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say) -> Iterator[Run]:
     """Yields the run in a folder, new or to be continued, which until the end no other process may write into.
 
     Workers other than the chief have a copy of the folder and show nothing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_tuner.engine.trial import Trial
@@ -16,7 +16,7 @@ from hmnas_tf.data import ImageDataset
 from hmnas_tf.leaderboard import SIZES, Record, csv_text, markdown, ranked
 from hmnas_tf.possession import held
 from hmnas_tf.preflight import check
-from hmnas_tf.run import silent
+from hmnas_tf.progress import Say, silent
 from hmnas_tf.run_folder import flag_lines, keep_flags
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.trials import EPOCHS, STATUSES, TUNERS, Tuner, make_oracle, metric, role
@@ -76,7 +76,7 @@ def tune(
     config: Config,
     workdir: str | Path,
     tuning: Tuning,
-    say: Callable[[str], None] = silent,
+    say: Say = silent,
 ) -> list[Record]:
     """Searches with many settings; writes `leaderboard.md`, `leaderboard.csv` and `best.flags` after every trial.
 
@@ -123,7 +123,7 @@ class _Plan:
     workdir: Path
     tuning: Tuning
     space: Mapping[str, Interval]
-    say: Callable[[str], None]
+    say: Say
 
     def check(self) -> None:
         """Refuses a tuning whose smallest or largest settings could not be run."""

@@ -17,6 +17,7 @@ from hmnas_tf.data.resizing import fit
 from hmnas_tf.exporters import artifacts
 from hmnas_tf.exporters.formats import EXPORTERS, FORMATS, QUANTIZATIONS
 from hmnas_tf.exporters.parity import ArtifactError
+from hmnas_tf.progress import Say, silent, watched
 from hmnas_tf.publication import artifact_path, exported, labelling_of
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.runtimes import keras_file
@@ -26,7 +27,7 @@ READABLE = (1, 3)  # numbers of channels that `read_image` can make
 
 
 def evaluations(
-    folder: RunFolder, dataset: ImageDataset, wanted: Sequence[str] = ()
+    folder: RunFolder, dataset: ImageDataset, wanted: Sequence[str] = (), say: Say = silent
 ) -> Iterator[tuple[str, dict[str, Any] | Exception]]:
     """Runs artifacts of a finished run on its test images, each in its own runtime.
 
@@ -34,6 +35,7 @@ def evaluations(
         folder: of the run.
         dataset: what it was made on.
         wanted: formats or artifacts, keys of `FORMATS` or `EXPORTERS`; none is all there are.
+        say: shows a line of progress.
 
     Yields:
         The name of an artifact with what `artifacts.measure` returns or, if it is not what was exported, the reason.
@@ -53,7 +55,7 @@ def evaluations(
             artifact_path(folder.path, folder.results, name)  # says which is missing
     labelling = labelling_of(dataset)
     with artifacts.stored(dataset.x_test) as pixels:
-        for name in names:
+        for name in watched(names, say, "evaluate", named=True):
             try:
                 path = artifact_path(folder.path, folder.results, name)
                 yield name, artifacts.measure(name, path, labelling, pixels, dataset.y_test)

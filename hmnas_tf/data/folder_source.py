@@ -12,6 +12,7 @@ from hmnas_tf.data.image_dataset import ImageDataset, content_version, count_to_
 from hmnas_tf.data.image_files import ImageHead, read_head, read_image
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import crop_and_resize
+from hmnas_tf.progress import Say, silent, watched
 
 _NOT_DATA = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave behind, besides hidden files
 _IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
@@ -24,7 +25,13 @@ class _File(NamedTuple):
 
 
 def load_folder(
-    path: str, *, image_size: int = 0, seed: int = 0, train_examples: int = 0, test_examples: int = 0
+    path: str,
+    *,
+    image_size: int = 0,
+    seed: int = 0,
+    train_examples: int = 0,
+    test_examples: int = 0,
+    say: Say = silent,
 ) -> ImageDataset:
     """Loads PATH/CLASS/*.png, or PATH/train/CLASS/*.png and PATH/test/CLASS/*.png.
 
@@ -41,6 +48,7 @@ def load_folder(
         seed: of the split and of the order.
         train_examples: read only so many training images; 0 for all.
         test_examples: likewise for testing.
+        say: shows a line of progress when reading takes long.
 
     Returns:
         The dataset; its version is the hash of the decoded images and labels.
@@ -56,11 +64,11 @@ def load_folder(
     train, test, class_names = _find(root, seed)
     train = train[: count_to_take(train_examples, len(train), f"training images of {root}")]
     test = test[: count_to_take(test_examples, len(test), f"test images of {root}")]
-    heads = [read_head(file.path) for file in (*train, *test)]
+    heads = [read_head(file.path) for file in watched([*train, *test], say, f"looking at {root}, images")]
     image_shape = _image_shape(heads, image_size)
     check_fits(f"folder:{path}", len(heads), image_shape)
-    x_train, y_train = _read(train, image_shape)
-    x_test, y_test = _read(test, image_shape)
+    x_train, y_train = _read(train, image_shape, f"reading {root}, training images", say)
+    x_test, y_test = _read(test, image_shape, f"reading {root}, test images", say)
     return ImageDataset(
         name=f"folder:{path}",
         version=content_version(x_train, y_train, x_test, y_test),
@@ -163,9 +171,11 @@ def _image_shape(heads: Sequence[ImageHead], image_size: int) -> tuple[int, int,
     return size, size, channels
 
 
-def _read(files: Sequence[_File], image_shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _read(
+    files: Sequence[_File], image_shape: tuple[int, int, int], what: str, say: Say
+) -> tuple[np.ndarray, np.ndarray]:
     images = np.empty((len(files), *image_shape), np.uint8)
-    for index, file in enumerate(files):
+    for index, file in enumerate(watched(files, say, what)):
         image = read_image(file.path, image_shape[2])
         images[index] = (
             image if image.shape == image_shape else crop_and_resize(image, image_shape[0]).numpy()

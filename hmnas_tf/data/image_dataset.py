@@ -11,6 +11,7 @@ import numpy as np
 
 from hmnas_tf.data.augmentation import check_augmentation
 
+MEMORY = "memory:"  # begins the name of a dataset that a program gave: no command can load it again
 _CHUNK = 1024  # images counted at a time, so that the counting needs little memory
 
 
@@ -95,6 +96,11 @@ class ImageDataset:
     def num_classes(self) -> int:
         """Number of classes, also of those without an example."""
         return len(self.class_names)
+
+    @property
+    def given(self) -> bool:
+        """Whether a program gave the images, so that nobody else can load them by their name."""
+        return self.name.startswith(MEMORY)
 
     @property
     def mean(self) -> tuple[float, ...]:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from hmnas_tf.data.digits_source import load_digits
 from hmnas_tf.data.folder_source import load_folder
-from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.npz_source import load_npz
 from hmnas_tf.data.tfds_source import load_tfds
+from hmnas_tf.progress import Say, silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class SourceOptions:
     train_examples: int
     test_examples: int
     seed: int
+    say: Say
 
 
 def load_dataset(
@@ -36,6 +38,7 @@ def load_dataset(
     test_examples: int = 0,
     holdout: float = 0.0,
     seed: int = 0,
+    say: Say = silent,
 ) -> ImageDataset:
     """Loads a dataset into memory.
 
@@ -53,6 +56,7 @@ def load_dataset(
         test_examples: likewise for test images.
         holdout: share of the training images, of each class, that is put in the place of the test images; 0 is none.
         seed: of the split of a folder without train/ and test/, and of the images held out.
+        say: shows a line of progress when reading takes long.
 
     Returns:
         The dataset.
@@ -62,7 +66,7 @@ def load_dataset(
     """
     if image_size < 0:
         raise ValueError(f"image_size must be 0 or a number of pixels, got {image_size}")
-    options = SourceOptions(data_dir, idx_dir, download, image_size, train_examples, test_examples, seed)
+    options = SourceOptions(data_dir, idx_dir, download, image_size, train_examples, test_examples, seed, say)
     for key, load in SOURCES.items():
         if name == key or (key.endswith(":") and name.startswith(key)):
             dataset = load(name.removeprefix(key), options)
@@ -83,11 +87,19 @@ def _folder(path: str, options: SourceOptions) -> ImageDataset:
         seed=options.seed,
         train_examples=options.train_examples,
         test_examples=options.test_examples,
+        say=options.say,
     )
 
 
 def _npz(path: str, options: SourceOptions) -> ImageDataset:
     return load_npz(path, options.image_size)
+
+
+def _memory(name: str, _: SourceOptions) -> ImageDataset:
+    raise ValueError(
+        f"the images '{MEMORY}{name}' were given by a Python program, so no command can load them: there, call "
+        "hmnas_tf.search again, or save them with numpy.savez and search on npz:FILE"
+    )
 
 
 def _tfds(name: str, options: SourceOptions) -> ImageDataset:
@@ -100,6 +112,7 @@ def _tfds(name: str, options: SourceOptions) -> ImageDataset:
         train_examples=options.train_examples,
         test_examples=options.test_examples,
         also_known=[key for key in SOURCES if not key.endswith(":")],
+        say=options.say,
     )
 
 
@@ -108,4 +121,5 @@ SOURCES: dict[str, Callable[[str, SourceOptions], ImageDataset]] = {
     "digits": _digits,
     "folder:": _folder,
     "npz:": _npz,
+    MEMORY: _memory,
 }

@@ -16,6 +16,7 @@ from hmnas_tf.data.idx_files import prepare_fashion_mnist, quiet_tfds
 from hmnas_tf.data.image_dataset import ImageDataset, count_to_take
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import crop_and_resize
+from hmnas_tf.progress import Progress, Say, silent
 
 _NAME = re.compile(r"(?P<base>[A-Za-z_]\w*)(/[^/:]+)?(:[\d*]+(\.[\d*]+){2})?")
 _BATCH = 512  # images decoded at a time
@@ -45,6 +46,7 @@ def load_tfds(
     train_examples: int = 0,
     test_examples: int = 0,
     also_known: Sequence[str] = (),
+    say: Say = silent,
 ) -> ImageDataset:
     """Loads a dataset of TensorFlow Datasets with an `image` and a `label`.
 
@@ -60,6 +62,7 @@ def load_tfds(
         train_examples: read only so many training images; 0 for all.
         test_examples: likewise for testing.
         also_known: names from other sources, to suggest when `name` is misspelt.
+        say: shows a line of progress when reading takes long.
 
     Returns:
         The dataset.
@@ -84,8 +87,8 @@ def load_tfds(
         for split, wanted in (("train", train_examples), (test_split, test_examples))
     }
     check_fits(title, sum(counts.values()), image_shape)
-    x_train, y_train = _read(builder, "train", counts["train"], image_shape)
-    x_test, y_test = _read(builder, test_split, counts[test_split], image_shape)
+    x_train, y_train = _read(builder, "train", counts["train"], image_shape, say)
+    x_test, y_test = _read(builder, test_split, counts[test_split], image_shape, say)
     return ImageDataset(
         name=title,
         version=str(builder.version),
@@ -189,7 +192,7 @@ def _test_split(builder: Any) -> str:
 
 
 def _read(
-    builder: Any, split: str, count: int, image_shape: tuple[int, int, int]
+    builder: Any, split: str, count: int, image_shape: tuple[int, int, int], say: Say
 ) -> tuple[np.ndarray, np.ndarray]:
     import tensorflow_datasets as tfds
 
@@ -206,8 +209,10 @@ def _read(
         )
         batches = examples.map(select, tf.data.AUTOTUNE, deterministic=True).batch(_BATCH).prefetch(2)
         start = 0
+        progress = Progress(say, f"reading {builder.name}, {split} images", count)
         for batch_images, batch_labels in batches.as_numpy_iterator():
             images[start : start + len(batch_images)] = batch_images
             labels[start : start + len(batch_images)] = batch_labels
             start += len(batch_images)
+            progress.done(start)
     return images, labels

@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hmnas_tf.exporters import clean_process, parity
 from hmnas_tf.exporters.contract import Cargo, Labelling
 from hmnas_tf.exporters.formats import EXPORTERS, missing_requirements
 from hmnas_tf.exporters.parity import ArtifactError
+from hmnas_tf.progress import Say, silent, watched
 from hmnas_tf.runtimes.__main__ import BATCH
 
 CALIBRATION_IMAGES = 128
@@ -54,7 +55,7 @@ def export_all(
     artifacts: Iterable[str],
     pixels: np.ndarray,
     labels: np.ndarray,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = silent,
 ) -> dict[str, dict[str, Any]]:
     """Writes artifacts and measures each in its own runtime, in a process of its own.
 
@@ -81,10 +82,10 @@ def export_all(
         raise ImportError(message)
     _require_examples(pixels, labels, network.labelling)
     cargo = {folded: network.cargo(folded) for folded in (False, True)}
-    expected = parity.logits_of(network.trainable, network.labelling, pixels, BATCH)
+    expected = parity.logits_of(network.trainable, network.labelling, pixels, BATCH, say)
     results = {}
     with stored(pixels) as stored_pixels:
-        for name in artifacts:
+        for name in watched(artifacts, say, "export", named=True):
             exporter = EXPORTERS[name]
             measured: dict[str, Any] = {}
 

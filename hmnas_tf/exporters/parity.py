@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.exporters import contract
+from hmnas_tf.progress import Say, silent, watched
 
 # Relative, because the logits of an untrained network are tiny and any absolute tolerance would pass them. Runtimes
 # that sum in another order differ by 1e-7 to 2e-6.
@@ -40,7 +41,11 @@ def inference_of(cargo: contract.Cargo) -> tf.function:
 
 
 def logits_of(
-    model: keras.Model, labelling: contract.Labelling, pixels: np.ndarray, batch_size: int
+    model: keras.Model,
+    labelling: contract.Labelling,
+    pixels: np.ndarray,
+    batch_size: int,
+    say: Say = silent,
 ) -> np.ndarray:
     """Returns the model's logits of images, computed in batches.
 
@@ -51,12 +56,14 @@ def logits_of(
         labelling: how pixels are normalised.
         pixels: uint8 [N, H, W, C]; may be a memory map.
         batch_size: images at a time.
+        say: shows a line to the user.
 
     Returns:
         Logits float32 [N, classes].
     """
     core = inference_function(model)
-    parts = (pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size))
+    starts = watched(range(0, len(pixels), batch_size), say, "export: the model on the test images, batches")
+    parts = (pixels[start : start + batch_size] for start in starts)
     return np.concatenate([core(normalise(part, labelling.mean, labelling.std)).numpy() for part in parts])
 
 

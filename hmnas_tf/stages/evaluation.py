@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.config import BATCH_NORM_MOMENTUM
+from hmnas_tf.progress import Progress, Say, silent
 from hmnas_tf.stages.stage import Stage
 
 
@@ -29,8 +30,8 @@ class BatchStatistics(Stage):
         loss, logits = self.loss_and_logits(images, labels)
         return self.count(loss, labels, logits)
 
-    def estimate(self, batches: tf.data.Dataset) -> None:
-        """Runs over `batches` of (images, labels) once.
+    def estimate(self, batches: tf.data.Dataset, say: Say = silent) -> None:
+        """Runs over `batches` of (images, labels) once, and says how far it is if that takes long.
 
         Raises:
             ValueError: if there is no batch.
@@ -49,11 +50,36 @@ class BatchStatistics(Stage):
                 total += variable.numpy()  # (1 - momentum) * the statistics of this batch
 
         hooks = keras.callbacks.LambdaCallback(on_train_batch_begin=reset, on_train_batch_end=collect)
-        self.fit(batches, verbose=0, shuffle=False, callbacks=[hooks])
+        shown = BatchProgress("batch statistics", say)
+        self.fit(batches, verbose=0, shuffle=False, callbacks=[hooks, shown])
         if not seen[0]:
             raise ValueError("batch statistics need at least one batch of images, and there was none.")
         for total, variable in zip(sums, averages, strict=True):
             variable.assign((total / seen[0] / (1.0 - BATCH_NORM_MOMENTUM)).astype(np.float32))
+
+
+class BatchProgress(keras.callbacks.Callback):
+    """Says how many batches of one pass are done, see `hmnas_tf.progress`.
+
+    Args:
+        what: the pass is for.
+        say: shows a line to the user.
+    """
+
+    def __init__(self, what: str, say: Say):
+        super().__init__()
+        self.what = what
+        self.say = say
+
+    def on_test_begin(self, logs=None):
+        # Keras does not know the number of batches of every dataset; without one there is no time left to tell.
+        self._progress = Progress(self.say, self.what, self.params["steps"] or 0)
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._progress.done(batch + 1)
+
+    on_train_begin = on_test_begin
+    on_train_batch_end = on_test_batch_end
 
 
 class Meter:
@@ -63,19 +89,25 @@ class Meter:
         network: built; make the meter in the strategy's scope.
         test: batches of (images, labels, weights), the test split.
         training: batches of (images, labels) that batch statistics are estimated from.
+        say: shows a line to the user.
     """
 
-    def __init__(self, network: keras.Model, test: tf.data.Dataset, training: tf.data.Dataset):
+    def __init__(
+        self, network: keras.Model, test: tf.data.Dataset, training: tf.data.Dataset, say: Say = silent
+    ):
         self._evaluation = Stage(network, name="evaluation")
         self._evaluation.compile(jit_compile=False)
         self._statistics = BatchStatistics(network)
         self._test = test
         self._training = training
+        self._say = say
 
     def test_error(self) -> float:
         """Returns the test error in percent."""
-        return float(self._evaluation.evaluate(self._test, verbose=0, return_dict=True)["error"])
+        shown = BatchProgress("evaluation", self._say)
+        logs = self._evaluation.evaluate(self._test, verbose=0, return_dict=True, callbacks=[shown])
+        return float(logs["error"])
 
     def estimate_statistics(self) -> None:
         """Re-estimates the network's batch statistics."""
-        self._statistics.estimate(self._training)
+        self._statistics.estimate(self._training, self._say)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 
 from hmnas_tf import atomic
+from hmnas_tf.progress import Progress, Say, silent, time_left
 
 COLUMNS = (  # those of the architecture are explained in `architecture_telemetry`
     "stage",
@@ -39,6 +41,7 @@ COLUMNS = (  # those of the architecture are explained in `architecture_telemetr
 # Before the names of operations in the logs. These are numbers, one an operation, because Keras' own callbacks read the
 # same logs; the row has them in one column.
 STRONGEST = "strongest/"
+WITHIN_EPOCH = 60.0  # seconds between two lines of the steps of one epoch
 
 
 class TestError(keras.callbacks.Callback):
@@ -62,24 +65,44 @@ class TestError(keras.callbacks.Callback):
 class EpochTelemetry(keras.callbacks.Callback):
     """Writes one row of `metrics.csv` and says one line for each epoch; rows of a repeated epoch are replaced.
 
+    The line ends with the time that the rest of the stage will take, judged by the epochs of this process.
+
     Args:
         name: of the stage, in words.
         epochs: of the stage.
         steps_per_epoch: batches an epoch; an epoch stopped within gets no row.
         path: of the CSV file, shared by all stages.
         say: shows a line to the user.
+        say_steps: shows a line within a long epoch; `silent` where a progress bar does it.
     """
 
-    def __init__(self, name: str, epochs: int, steps_per_epoch: int, path: Path, say: Callable[[str], None]):
+    def __init__(
+        self,
+        name: str,
+        epochs: int,
+        steps_per_epoch: int,
+        path: Path,
+        say: Say,
+        say_steps: Say = silent,
+    ):
         super().__init__()
         self.name = name
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self.path = path
         self.say = say
+        self.say_steps = say_steps
+        self._durations: list[float] = []  # of the epochs of this process, in seconds
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
+        # After a restart within an epoch only the rest of it is counted.
+        steps = (self.params or {}).get("steps") or self.steps_per_epoch
+        what = f"{self.name} epoch {epoch + 1}/{self.epochs}, steps"
+        self._steps = Progress(self.say_steps, what, steps, every=WITHIN_EPOCH)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps.done(batch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
         if int(self.model.optimizer.iterations.numpy()) % self.steps_per_epoch:
@@ -91,7 +114,13 @@ class EpochTelemetry(keras.callbacks.Callback):
         )
         row["strongest"] = _strongest(row)
         write_row(self.path, row)
-        self.say(_line(self.name, epoch + 1, self.epochs, row))
+        self._durations.append(seconds)
+        usual = statistics.median(
+            self._durations[1:] or self._durations
+        )  # the first one also builds the graphs
+        rest = usual * (self.epochs - epoch - 1)
+        line = _line(self.name, epoch + 1, self.epochs, row)
+        self.say(f"{line}, {time_left(rest)}" if rest else line)
 
 
 def _strongest(logs: dict[str, Any]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from hmnas_tf import progress as progress_module
 from hmnas_tf.data import load_dataset
 from hmnas_tf.data import memory as memory_module
 from hmnas_tf.data.image_files import read_image
@@ -47,6 +50,36 @@ def test_one_folder_is_split_by_class_and_seed(tmp_path):
     assert np.array_equal(load(tmp_path).x_test, dataset.x_test)
     assert not np.array_equal(load(tmp_path, seed=1).x_test, dataset.x_test)
     assert load(tmp_path).version == dataset.version
+
+
+def test_long_reading_says_how_far_it_is(tmp_path, monkeypatch):
+    fill(tmp_path, ["cat", "dog"], 5)
+    monkeypatch.setattr(progress_module.Progress.__init__, "__defaults__", (0.0, time.monotonic))
+    lines = []
+    load(tmp_path, say=lines.append)
+    assert [line.split(" done")[0] for line in lines] == [
+        *(f"looking at {tmp_path}, images: {count} of 10 ({count}0 %)" for count in range(1, 10)),
+        *(
+            f"reading {tmp_path}, training images: {count} of 8 ({100 * count // 8} %)"
+            for count in range(1, 8)
+        ),
+        f"reading {tmp_path}, test images: 1 of 2 (50 %)",
+    ]
+
+
+def test_names_of_classes_may_be_any_folders_names(tmp_path):
+    names = ["Ärger & Spaß", "два слова", "犬", "a b"]
+    fill(tmp_path, names, 3, size=(13, 17))
+    dataset = load(tmp_path)
+    assert dataset.class_names == tuple(sorted(names))
+    assert dataset.image_shape == (13, 17, 3)
+    assert dataset.describe()["class_names"] == sorted(names)
+
+
+def test_a_hundred_and_one_classes(tmp_path):
+    fill(tmp_path, [f"{number:03}" for number in range(101)], 2, size=(3, 3), mode="L")
+    dataset = load(tmp_path)
+    assert (dataset.num_classes, len(dataset.x_train), len(dataset.x_test)) == (101, 101, 101)
 
 
 def test_the_first_images_come_from_all_classes(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import tensorflow as tf
 from hmnas_tf.data import evaluation_batches
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.progress import Progress
+from hmnas_tf.stages import evaluation
 from hmnas_tf.stages.evaluation import BatchStatistics, Meter
 
 
@@ -56,6 +60,19 @@ def test_test_error_is_the_share_of_wrong_images_without_the_padding(make_stock_
         wrong = logits.argmax(1) != labels
         assert 0 < wrong.sum() < len(wrong)
         assert meter.test_error() == pytest.approx(100 * wrong.mean(), rel=1e-5)
+
+
+def test_long_passes_say_how_far_they_are(make_stock_network, examples, monkeypatch):
+    monkeypatch.setattr(evaluation, "Progress", functools.partial(Progress, every=0.0))
+    test, lines = evaluation_batches(*examples, batch_size=8, mean=(0.5,), std=(0.25,)), []
+    meter = Meter(make_stock_network(), test, dataset_of(batches_of(2)), lines.append)
+    meter.test_error()
+    meter.estimate_statistics()
+    assert [line.split(",")[0] for line in lines] == [
+        "evaluation: 1 of 3 (33 %) done",
+        "evaluation: 2 of 3 (66 %) done",
+        "batch statistics: 1 of 2 (50 %) done",
+    ]
 
 
 def test_a_meter_follows_its_network_and_changes_nothing(make_stock_network, examples, values, bitwise_equal):

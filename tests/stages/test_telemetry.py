@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from hmnas_tf.stages import telemetry as telemetry_module
 from hmnas_tf.stages.telemetry import (
     COLUMNS,
     EpochTelemetry,
@@ -104,6 +105,42 @@ def test_an_epoch_stopped_within_has_no_row(tmp_path):
     telemetry.on_epoch_end(2, dict(loss=0.5, error=12.0))
     assert not lines
     assert read_rows(tmp_path / "metrics.csv") == []
+
+
+def test_a_line_tells_the_time_left_of_the_stage_and_the_row_does_not(tmp_path, monkeypatch):
+    lines, now = [], [0.0]
+    monkeypatch.setattr(telemetry_module.time, "monotonic", lambda: now[0])
+    telemetry = EpochTelemetry("mask search", 5, 2, tmp_path / "metrics.csv", lines.append)
+    for epoch, seconds in enumerate((600.0, 60.0, 60.0, 120.0, 60.0)):
+        watched(telemetry, 2 * (epoch + 1))
+        telemetry.on_epoch_begin(epoch)
+        now[0] += seconds
+        telemetry.on_epoch_end(epoch, dict(loss=0.5, error=12.0))
+    # The first epoch, which also builds graphs, is the measure only while there is no other.
+    assert [line.split(" s, ")[1:] for line in lines] == [
+        ["about 40 min left"],
+        ["about 3 min left"],
+        ["about 2 min left"],
+        ["about 60 s left"],
+        [],
+    ]
+    assert "left" not in (tmp_path / "metrics.csv").read_text(encoding="utf-8")
+
+
+def test_a_long_epoch_says_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(telemetry_module, "WITHIN_EPOCH", 0.0)
+    lines, steps = [], []
+    telemetry = EpochTelemetry("mask search", 5, 4, tmp_path / "metrics.csv", lines.append, steps.append)
+    watched(telemetry, 0)
+    telemetry.on_epoch_begin(1)
+    for step in range(4):
+        telemetry.on_train_batch_end(step)
+    assert lines == []
+    assert steps == [
+        "mask search epoch 2/5, steps: 1 of 4 (25 %) done",
+        "mask search epoch 2/5, steps: 2 of 4 (50 %) done, a few seconds left",
+        "mask search epoch 2/5, steps: 3 of 4 (75 %) done, a few seconds left",
+    ]
 
 
 @pytest.mark.parametrize(("every", "epochs"), [(0, []), (1, [0, 1, 2, 3, 4, 5]), (3, [2, 5])])
