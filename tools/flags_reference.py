@@ -19,7 +19,7 @@ from pathlib import Path
 from absl import app, flags
 
 from hmnas_tf import atomic, config
-from hmnas_tf.__main__ import commands, is_start
+from hmnas_tf.__main__ import commands
 
 FLAGS = flags.FLAGS
 WORDS = {  # absl's name of a type: ours
@@ -45,9 +45,9 @@ same names and defaults. An unknown flag, or a value out of range, is one line o
 def flags_of(command: str) -> flags.FlagValues:
     """Returns the flags of a command, made by the calls at its end that define them."""
     module = importlib.import_module(f"hmnas_tf.{command}")
-    (start,) = filter(is_start, ast.parse(inspect.getsource(module)).body)
     values = flags.FlagValues()
-    for call in (node for node in ast.walk(start) if isinstance(node, ast.Call)):
+    main = ast.parse(inspect.getsource(module.main))
+    for call in (node for node in ast.walk(main) if isinstance(node, ast.Call)):
         function = ast.unparse(call.func)
         if function.rpartition(".")[2].startswith("define_"):
             texts = map(ast.literal_eval, call.args)

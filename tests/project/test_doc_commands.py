@@ -19,7 +19,7 @@ from hmnas_tf.__main__ import commands
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *PAGES]
-MARKED = PAGES  # in these every block of shell is run, or marked
+MARKED = ["README.md", *PAGES]  # in these every block of shell is run, or marked
 NEEDS = (  # `<!-- needs ... -->` before a block: why no test runs it
     "a GPU",
     "a download",
@@ -29,6 +29,7 @@ NEEDS = (  # `<!-- needs ... -->` before a block: why no test runs it
     "an idle machine",
     "docker",
     "several hosts",
+    "the files above",  # tests/end_to_end/test_extending.py has them
 )
 RUN = {  # what a command begins with: the test that runs a shortened form of it
     "hmnas_tf": ("tests/project/test_commands.py", "test_listing_does_not_load_tensorflow"),
@@ -52,6 +53,7 @@ RUN = {  # what a command begins with: the test that runs a shortened form of it
         "tests/project/test_doc_commands.py",
         "test_the_quickstart_works_as_it_is_written",
     ),
+    "hmnas_tf.tune": ("tests/reliability/test_tune.py", "test_killed_within_trials_it_is_uninterrupted"),
     "draw_cell.py": ("tests/project/test_documents.py", "test_pictures_are_what_their_tool_draws"),
     "flags_reference.py": (
         "tests/project/test_flags_reference.py",
