@@ -107,8 +107,8 @@ def strip(model: keras.Model) -> keras.Model:
     """Returns a copy of a masked model in stock Keras layers, masked weights as exact zeros; it computes the same.
 
     It loads where this package is not installed. Everything in it is trainable; but training it brings masked weights
-    back, so train before stripping. A `MaskedConv2D` becomes a padding and a convolution, a `MaskedCell` what survives of
-    it, both in Keras' present dtype policy.
+    back, so train before stripping. A `MaskedConv2D` becomes a padding and a convolution, a `MaskedCell` what survives
+    of it, both in Keras' present dtype policy.
 
     Args:
         model: functional or sequential, built.
