@@ -1,9 +1,9 @@
 """Runs an artifact on images in a clean process: python -m hmnas_tf.runtimes RUNTIME ARTIFACT PIXELS OUT.
 
-RUNTIME names a file beside this one, or is the path of a Python file elsewhere. PIXELS is an `.npy` of uint8
-[N, H, W, C]. OUT, an `.npz`, gets `logits` [N, classes], `labelling` (the JSON text that lies in the artifact),
-`seconds` (of loading, and of a batch of 1 and of 32, the median of several) and what else the runtime's `examine`
-finds. Only the artifact says how pixels are normalised.
+RUNTIME names a file beside this one, or is the path of a Python file elsewhere. PIXELS is an `.npy` of uint8 [N, H, W,
+C]. OUT, an `.npz`, gets `logits` [N, classes], `labelling` (the JSON text that lies in the artifact), `seconds` (of
+loading, and of a batch of 1 and of 32, the median of several) and what else the runtime's `examine` finds. Only the
+artifact says how pixels are normalised.
 """
 
 import importlib

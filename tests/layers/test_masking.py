@@ -289,6 +289,12 @@ def test_layers_of_this_package_are_stripped_too(shown, randomise):
     assert "first_dead" in names
     assert "second_dead" not in names
     np.testing.assert_allclose(compute(stripped, shown), compute(network, shown), rtol=1e-5, atol=1e-5)
+    set_trainable(network, masks=True, weights=False)
+    assert {variable.name for variable in network.trainable_variables} == {
+        "real_mask",
+        "operation_mask",
+        "edge_mask",
+    }
 
 
 class Subclassed(keras.Model):
