@@ -13,7 +13,7 @@ from hmnas_tf.__main__ import commands
 from hmnas_tf.config import Config
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/results.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/own_data.md", "docs/results.md")
 ABLATION_FLAGS = ("scratch_epochs", "scratch_learning_rate")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Tracked text that speaks for the project.
