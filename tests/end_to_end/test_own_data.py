@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tensorflow as tf
 import hmnas_tf
 from hmnas_tf import command_line
 from hmnas_tf.exporters.formats import EXPORTERS
+from hmnas_tf.progress import Progress
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.runtimes import keras_file
 from hmnas_tf.use import evaluations, predictions
@@ -45,7 +47,10 @@ def finished(pair, make_config, tmp_path_factory):
     lines: list[str] = []
     dataset = hmnas_tf.dataset_from(pair, NAMES, name="odd")
     folder = tmp_path_factory.mktemp("own") / "run"
-    return hmnas_tf.search(dataset, config, folder, say=lines.append), dataset, config, lines
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress.__init__, "__defaults__", (0.0, time.monotonic))  # short work is told as well
+        result = hmnas_tf.search(dataset, config, folder, say=lines.append)
+    return result, dataset, config, lines
 
 
 def test_every_artifact_holds_the_names_of_the_classes(finished):
@@ -71,6 +76,20 @@ def test_the_epochs_tell_the_time_left(finished):
     lines = [line for line in finished[3] if "epoch   1/2" in line]
     assert len(lines) == 1
     assert lines[0].endswith(" left")
+
+
+def test_export_and_evaluation_tell_how_far_they_are(finished):
+    starts = [line.split(" done")[0] for line in finished[3]]
+    count = len(finished[0].results["artifacts"])
+    assert f"export: {count - 1} of {count} ({100 * (count - 1) // count} %)" in starts
+    assert any(line.startswith("export: 1 of ") and "now keras_folded" in line for line in finished[3])
+    assert "evaluation: 1 of 2 (50 %)" in starts
+    assert any(line.startswith("batch statistics: 1 of 3 ") for line in starts)
+
+
+def test_the_progress_of_evaluate_and_predict_stays_out_of_their_results(capsys):
+    command_line.aside("evaluate: 1 of 2 (50 %) done")
+    assert tuple(capsys.readouterr()) == ("", "evaluate: 1 of 2 (50 %) done\n")
 
 
 def test_the_finished_run_is_read_again_also_from_pipelines(finished, pair):
