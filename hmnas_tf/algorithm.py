@@ -19,6 +19,7 @@ from hmnas_tf.preflight import check
 from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
 from hmnas_tf.run import Run, opened, precision, silent
+from hmnas_tf.run_report import report
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
 from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
@@ -74,6 +75,7 @@ def run_stages(run: Run) -> SearchResult:
     model.set_weights(network.get_weights())
     if not worker():
         publish(run, model)
+        report(run)
     return SearchResult(model, genotype, run.folder.results, run.folder.path)
 
 

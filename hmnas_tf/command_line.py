@@ -79,11 +79,21 @@ def given() -> tuple[ImageDataset, Config]:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     config = _config(FLAGS)
     make_strategy(config.replicas)  # workers must find each other before TensorFlow computes anything
-    return _images(config), config
+    return images(config), config
 
 
 def recorded(workdir: Path) -> tuple[ImageDataset, RunFolder]:
     """Returns the images of the run in a folder, and the folder.
+
+    Raises:
+        ValueError: if there is none, or its `run.flags` cannot be read.
+    """
+    config = recorded_settings(workdir)
+    return images(config), RunFolder(workdir, config)
+
+
+def recorded_settings(workdir: Path) -> Config:
+    """Returns the settings of the run in a folder.
 
     Raises:
         ValueError: if there is none, or its `run.flags` cannot be read.
@@ -99,8 +109,7 @@ def recorded(workdir: Path) -> tuple[ImageDataset, RunFolder]:
         values(["run.flags", *read_flag_lines(path)])
     except flags.Error as error:
         raise ValueError(f"{path} is not what a run of this version wrote: {error}") from error
-    config = _config(values)
-    return _images(config), RunFolder(workdir, config)
+    return _config(values)
 
 
 def _config(flag_values: flags.FlagValues) -> Config:
@@ -109,7 +118,8 @@ def _config(flag_values: flags.FlagValues) -> Config:
     return config
 
 
-def _images(config: Config) -> ImageDataset:
+def images(config: Config) -> ImageDataset:
+    """Returns the images that settings name."""
     return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS})
 
 

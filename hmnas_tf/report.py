@@ -1,0 +1,37 @@
+"""Writes report.html of a run, also of one still in progress: `python -m hmnas_tf.report --workdir=...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from hmnas_tf import command_line
+from hmnas_tf.command_line import say
+from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.run_report import write_report
+
+
+def define_flags(flag_values: flags.FlagValues = command_line.FLAGS) -> None:
+    """Makes the flags of this command."""
+    command_line.define_workdir("Run folder of a search, finished or not.", flag_values)
+
+
+def run(workdir: Path) -> None:
+    """Runs the command."""
+    config = command_line.recorded_settings(workdir)
+    folder, dataset, missing = RunFolder(workdir, config), None, ""
+    if folder.finished():  # before, no network is there to be shown the images
+        try:
+            dataset = command_line.images(config)
+            folder.refuse_other_data(dataset.describe())
+        except command_line.EXPECTED as error:
+            dataset, missing = None, command_line.in_words(error)
+            command_line.complain("report", f"written without test images: {missing}")
+    say(f"report: {write_report(folder, config, dataset, missing=missing)}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.adopt_module_key_flags(command_line)
+    command_line.start("report", run)
