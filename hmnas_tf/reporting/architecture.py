@@ -16,6 +16,7 @@ from hmnas_tf.reporting.words import counted
 from hmnas_tf.space.genotype import Genotype
 
 MOST_CELLS = 8  # that are drawn; a search with --cell_sharing=cell may have twenty different ones
+SCALES = {"min": 1.1, "max": 1.28}  # pixels a point
 CHARTS: dict[str, tuple[Callable[[Genotype], Figure], str]] = {  # id, drawing and what it shows
     "inputs": (inputs_per_node, "How many inputs a node keeps (the paper's Fig. 4 b)"),
     "operations": (operations_per_edge, "How many operations an edge keeps (Fig. 4 c)"),
@@ -23,10 +24,12 @@ CHARTS: dict[str, tuple[Callable[[Genotype], Figure], str]] = {  # id, drawing a
 }
 
 
-def picture(figure: Figure, *, title: str, description: str, key: str, class_: str = "chart") -> Html:
-    """Returns a drawing with its title below, in a frame that scrolls on a narrow screen."""
+def picture(figure: Figure, *, title: str, description: str, key: str) -> Html:
+    """Returns a drawing with its title below, as large as text is well read; on a narrow screen it scrolls."""
     svg = Html(as_svg(figure, title=title, description=description, key=key))
-    return element("figure", scrolling(title, svg, class_=f"scroll {class_}"), element("figcaption", title))
+    widths = (f"{name}-width: {72 * figure.get_figwidth() * scale:.0f}px" for name, scale in SCALES.items())
+    frame = element("div", svg, style="; ".join(widths))
+    return element("figure", scrolling(title, frame), element("figcaption", title))
 
 
 def alike(genotype: Genotype) -> list[list[int]]:
@@ -91,7 +94,6 @@ def _cell(genotype: Genotype, group: list[int]) -> Html:
         title=f"{cell_title(genotype, group)} keeps {kept}{of}",
         description=f"Graph of a cell. Edges and their operations: {edges}.",
         key=f"cell-{index}",
-        class_="graph",
     )
 
 

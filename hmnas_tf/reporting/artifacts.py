@@ -39,13 +39,13 @@ def files(facts: Facts) -> Html:
             )
             for name, found in facts.results["artifacts"].items()
         ]
-        columns = ("File", "For", "Size", "Gzip", "Test error", "Largest difference", "Time of one image")
+        columns = ("File", "For", "Size", "Gzip", "Test error", "Difference", "One image")
         parts.append(table("The network in each format", columns, rows, words=2))
         parts.append(
             element(
                 "p",
-                "Each file was run on the test images by its own runtime. The largest difference is that of any logit from "
-                "the trained network's; times are of the machine below.",
+                "Each file was run on the test images by its own runtime. Gzip is the size of a compressed download, the "
+                "difference the largest of any logit from the trained network's; times are of the machine below.",
             )
         )
     others = [(link(name), FILES[name]) for name in FILES if name in facts.files]

@@ -45,9 +45,9 @@ def element(name: str, /, *content: object, **attributes: object) -> Html:
     return Html(start if name in _VOID else f"{start}{joined(*content)}</{name}>")
 
 
-def scrolling(label: str, *content: object, class_: str = "scroll") -> Html:
+def scrolling(label: str, content: Html, *, class_: str = "scroll") -> Html:
     """Returns what may be wider than a narrow screen: it scrolls by itself, with a keyboard too."""
-    return element("div", *content, class_=class_, role="region", aria_label=label, tabindex=0)
+    return element("div", content, class_=class_, role="region", aria_label=label, tabindex=0)
 
 
 def table(

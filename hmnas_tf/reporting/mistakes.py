@@ -32,7 +32,6 @@ def _confusion(facts: Facts, judgement: Judgement) -> Html:
         title="Which classes are taken for which: rows are true, columns predicted",
         description=f"Of {counted(len(judgement.labels), 'test image')} {judgement.wrong():,} are taken for a wrong class.",
         key="confusion",
-        class_="chart wide",
     )
 
 

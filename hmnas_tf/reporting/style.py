@@ -46,14 +46,11 @@ caption { text-align: left; padding-bottom: .35rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem 1.1rem .35rem 0; border-bottom: 1px solid var(--faint); }
 th { font-weight: 600; }
 thead th { color: var(--muted); white-space: nowrap; }
+tbody td:not(.number) { min-width: 9rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1rem 0 1.75rem; }
 figcaption { margin-top: .35rem; }
 figure svg { display: block; width: 100%; height: auto; font-family: system-ui, sans-serif; }
-.chart { max-width: 46rem; }
-.chart svg { min-width: 30rem; }
-.wide svg { min-width: 36rem; }
-.graph svg { min-width: 46rem; }
 .mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: 1rem; list-style: none;
   margin: .5rem 0; padding: 0; font-size: .9rem; }
 .mistakes img { display: block; width: 6rem; height: 6rem; object-fit: contain; image-rendering: pixelated;
@@ -70,7 +67,7 @@ dd { margin: .1rem 0 0; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; }
   .scroll { overflow: visible; }
-  .scroll svg { min-width: 0; }
+  figure div { min-width: 0 !important; }
   pre { width: auto; white-space: pre-wrap; }
   figure, li, tr { break-inside: avoid; }
   h2, h3 { break-after: avoid; }

@@ -75,7 +75,6 @@ def _group(facts: Facts, number: int, group: Mapping[str, Any]) -> Sequence[Html
         title=alpha,
         description="Rows are edges, columns are operations.",
         key=f"alpha-{number}",
-        class_="chart wide",
     )
     searching = facts.history[0]["stage"]  # beta stands still in mask search
     by_epoch = [
@@ -87,5 +86,4 @@ def _group(facts: Facts, number: int, group: Mapping[str, Any]) -> Sequence[Html
             title=beta,
             description="Rows are edges, columns are epochs of supernet training.",
             key=f"beta-{number}",
-            class_="chart wide",
-        )
+            )
