@@ -74,8 +74,7 @@ def run_stages(run: Run) -> SearchResult:
         model = initial_network(run, genotype, supernet)
     model.set_weights(network.get_weights())
     if not worker():
-        publish(run, model)
-        report(run)
+        report(run, publish(run, model))
     return SearchResult(model, genotype, run.folder.results, run.folder.path)
 
 

@@ -9,7 +9,7 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import say
 from hmnas_tf.run_folder import RunFolder
-from hmnas_tf.run_report import write_report
+from hmnas_tf.run_report import judge, write_report
 
 
 def define_flags(flag_values: flags.FlagValues = command_line.FLAGS) -> None:
@@ -20,15 +20,14 @@ def define_flags(flag_values: flags.FlagValues = command_line.FLAGS) -> None:
 def run(workdir: Path) -> None:
     """Runs the command."""
     config = command_line.recorded_settings(workdir)
-    folder, dataset, missing = RunFolder(workdir, config), None, ""
-    if folder.finished():  # before, no network is there to be shown the images
+    folder, judgement, unjudged = RunFolder(workdir, config), None, ""
+    if folder.finished():  # before, there is no network to show the images to
         try:
-            dataset = command_line.images(config)
-            folder.refuse_other_data(dataset.describe())
+            judgement = judge(folder, command_line.images(config))
         except command_line.EXPECTED as error:
-            dataset, missing = None, command_line.in_words(error)
-            command_line.complain("report", f"written without test images: {missing}")
-    say(f"report: {write_report(folder, config, dataset, missing=missing)}")
+            unjudged = f"The test images could not be shown to the network again: {command_line.in_words(error)}"
+            command_line.complain("report", unjudged)
+    say(f"report: {write_report(folder, config, judgement, unjudged=unjudged)}")
 
 
 if __name__ == "__main__":

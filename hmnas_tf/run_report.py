@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from hmnas_tf import atomic
 from hmnas_tf.config import Config
@@ -29,10 +28,17 @@ from hmnas_tf.stages.architecture_history import read_history
 from hmnas_tf.stages.telemetry import read_rows
 
 
-def report(run: Run) -> None:
-    """Writes the report of a run that has just been published."""
+def report(run: Run, logits: np.ndarray) -> None:
+    """Writes the report of a run that has just been published.
+
+    Args:
+        run: the run.
+        logits: of its test images, [N, classes].
+    """
+    data = run.dataset
     try:
-        path = write_report(run.folder, run.config, run.dataset)
+        judgement = Judgement.of(data.x_test, data.y_test, [logits], data.num_classes)
+        path = write_report(run.folder, run.config, judgement)
     except Exception as error:  # the run is whole without it, and hours of training are not to end in a traceback
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         run.warn([f"the report was not written ({reason}): python -m hmnas_tf.report writes it."])
@@ -41,15 +47,15 @@ def report(run: Run) -> None:
 
 
 def write_report(
-    folder: RunFolder, config: Config, dataset: ImageDataset | None, *, missing: str = ""
+    folder: RunFolder, config: Config, judgement: Judgement | None, *, unjudged: str = ""
 ) -> Path:
     """Writes `report.html`, of a finished run or of one in progress, which it does not disturb.
 
     Args:
         folder: of the run.
         config: its settings.
-        dataset: its images; None if they cannot be read.
-        missing: why not.
+        judgement: what its network makes of the test images; None if they were not shown to it.
+        unjudged: why not, in a sentence; "" while there is no network.
 
     Returns:
         The path of the file.
@@ -58,21 +64,12 @@ def write_report(
         ValueError: if a file of the run folder cannot be read.
         OSError: if the folder cannot be written.
     """
-    atomic.write_text(folder.report, page(collect(folder, config, dataset, missing=missing)))
+    atomic.write_text(folder.report, page(collect(folder, config, judgement, unjudged)))
     return folder.report
 
 
-def collect(folder: RunFolder, config: Config, dataset: ImageDataset | None, *, missing: str = "") -> Facts:
+def collect(folder: RunFolder, config: Config, judgement: Judgement | None, unjudged: str) -> Facts:
     """Returns what is known of a run; see `write_report`."""
-    judgement, unjudged = None, ""
-    if folder.finished():
-        if dataset is None:
-            unjudged = f"The test images could not be read again, so mistakes are not shown: {missing}"
-        else:
-            try:
-                judgement = judge(artifact_path(folder.path, folder.results, "keras_folded"), dataset)
-            except ValueError as error:
-                unjudged = f"The network could not be read again, so mistakes are not shown: {error}"
     rows = read_rows(folder.metrics)
     genotype = None
     if folder.genotype.exists():
@@ -106,20 +103,17 @@ def progress(folder: RunFolder, config: Config, rows: list[dict[str, str]]) -> l
     return [Progress(key, TITLES[key], epochs[key], count, key in done) for key, count in planned.items()]
 
 
-def judge(path: Path, dataset: ImageDataset) -> Judgement:
-    """Returns what a `.keras` file makes of the test images; only of the likeliest class is anything kept."""
-    network = keras_file.load(path)
+def judge(folder: RunFolder, dataset: ImageDataset) -> Judgement:
+    """Returns what the folded `.keras` file of a finished run makes of the run's test images.
+
+    Raises:
+        ValueError: if the data are others than the run's, or the file is missing or was changed.
+    """
+    folder.refuse_other_data(dataset.describe())
+    network = keras_file.load(artifact_path(folder.path, folder.results, "keras_folded"))
     labelling = json.loads(network.labelling)
-    predicted, probabilities = [], []
-    for start in range(0, len(dataset.x_test), BATCH):
-        images = normalise(dataset.x_test[start : start + BATCH], labelling["mean"], labelling["std"]).numpy()
-        of_classes = tf.nn.softmax(network.predict(images)).numpy()
-        predicted.append(of_classes.argmax(axis=1))
-        probabilities.append(of_classes.max(axis=1))
-    return Judgement(
-        dataset.x_test,
-        dataset.y_test,
-        np.concatenate(predicted),
-        np.concatenate(probabilities),
-        dataset.num_classes,
+    parts = (dataset.x_test[start : start + BATCH] for start in range(0, len(dataset.x_test), BATCH))
+    logits = (
+        network.predict(normalise(part, labelling["mean"], labelling["std"]).numpy()) for part in parts
     )
+    return Judgement.of(dataset.x_test, dataset.y_test, logits, dataset.num_classes)

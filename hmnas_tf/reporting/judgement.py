@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,25 @@ class Judgement:
     predicted: np.ndarray
     probabilities: np.ndarray
     classes: int
+
+    @classmethod
+    def of(
+        cls, images: np.ndarray, labels: np.ndarray, logits: Iterable[np.ndarray], classes: int
+    ) -> Judgement:
+        """Returns what logits say of images.
+
+        Args:
+            images: uint8 [N, H, W, C].
+            labels: integers [N].
+            logits: of the images in their order, in parts [n, classes]; only the likeliest class is kept.
+            classes: their number.
+        """
+        predicted, probabilities = [], []
+        for part in logits:
+            odds = np.exp(part.astype(np.float64) - part.max(axis=1, keepdims=True))
+            predicted.append(part.argmax(axis=1))
+            probabilities.append(odds.max(axis=1) / odds.sum(axis=1))
+        return cls(images, labels, np.concatenate(predicted), np.concatenate(probabilities), classes)
 
     def confusion(self) -> np.ndarray:
         """Returns how many images of each class are taken for each class: integers [true, predicted]."""
