@@ -31,7 +31,7 @@ def test_new_folder_is_made_with_its_flags_and_no_results(tmp_path):
 
 def test_paths_lie_in_the_folder_and_differ(tmp_path):
     folder = RunFolder(tmp_path, Config())
-    paths = [folder.metrics, folder.genotype, folder.model, folder.tensorboard]
+    paths = [folder.metrics, folder.architecture, folder.genotype, folder.model, folder.tensorboard]
     paths += [
         make(stage) for make in (folder.checkpoints, folder.state) for stage in ("supernet", "searched")
     ]

@@ -16,6 +16,7 @@ from absl import app, flags
 from hmnas_tf import atomic
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_png, as_svg
+from hmnas_tf.drawing.theme import cell_type
 from hmnas_tf.space.genotype import Genotype
 
 FLAGS = flags.FLAGS
@@ -38,7 +39,7 @@ def targets(genotype: Genotype, path: Path, cell: int | None) -> dict[Path, int]
         return {path: cell}
     firsts: dict[str, int] = {}
     for plan in genotype.topology.plans:
-        firsts.setdefault("reduction" if plan.reduction else "normal", plan.index)
+        firsts.setdefault(cell_type(plan.reduction), plan.index)
     return {path.with_stem(f"{path.stem}_{kind}"): index for kind, index in firsts.items()}
 
 
@@ -50,14 +51,14 @@ def write(path: Path, genotype: Genotype, index: int) -> None:
         atomic.write_bytes(path, as_png(figure, _DPI))
         return
     genes = [gene for _, gene in cell.edges()]
-    words = f"{len(genes)} edges with {sum(len(gene.operations) for gene in genes)} operations"
+    words = f"edges: {len(genes)}, operations: {sum(len(gene.operations) for gene in genes)}"
     atomic.write_text(path, as_svg(figure, title=f"cell {index}", description=words, key=f"cell{index}"))
 
 
 def main(argv: list[str]) -> None:
     """Reads, draws and says what was written."""
     if len(argv) != 3:
-        raise app.UsageError("expected two arguments: genotype.json and the file to write, .svg or .png.")
+        raise ValueError("expected two arguments: genotype.json and the file to write, .svg or .png.")
     source, path = Path(argv[1]), Path(argv[2])
     if path.suffix not in (".svg", ".png"):
         raise ValueError(f"{path}: expected a name that ends with .svg or .png.")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from hmnas_tf.drawing.theme import FIRST, INK, SECOND, cell_types, chart, themed, whole_numbers
+from hmnas_tf.drawing.theme import FIRST, INK, SECOND, cell_type, chart, themed, whole_numbers
 from hmnas_tf.space.genotype import CellGene, Genotype
 from hmnas_tf.space.topology import INPUTS
 
@@ -46,7 +46,7 @@ def edge_importance(genotype: Genotype) -> Figure:
         means = [np.mean(values) if values else np.nan for values in betas]
         marker = "s" if reduction else "o"
         axes.plot(
-            nodes, means, color=_COLOURS[reduction], marker=marker, label=f"{cell_types(reduction)} cells"
+            nodes, means, color=_COLOURS[reduction], marker=marker, label=f"{cell_type(reduction)} cells"
         )
     axes.set_xticks(nodes)
     axes.set_xlabel("node")
@@ -72,7 +72,7 @@ def _histogram(counts: Mapping[bool, Counter], most: int, xlabel: str, ylabel: s
         heights = [counter[value] for value in range(most + 1)]
         centres = np.arange(most + 1) + (position - (len(counts) - 1) / 2) * width
         bars = axes.bar(
-            centres, heights, width, color=_COLOURS[reduction], label=f"{cell_types(reduction)} cells"
+            centres, heights, width, color=_COLOURS[reduction], label=f"{cell_type(reduction)} cells"
         )
         if reduction:
             for bar in bars:

@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 
-from hmnas_tf.drawing.theme import FAINT, INK, PAPER, SMALL, cell_types, operation_colour, plain, themed
+from hmnas_tf.drawing.theme import FAINT, INK, PAPER, SMALL, cell_type, operation_colour, plain, themed
 from hmnas_tf.space.genotype import CellGene, EdgeGene, OperationGene
 from hmnas_tf.space.topology import INPUTS, Edge, Topology
 
@@ -63,7 +63,7 @@ def draw_cell(topology: Topology, cell: CellGene, *, index: int) -> Figure:
     axes.text(
         _MARGIN,
         top + 0.02,
-        f"cell {index}: {cell_types(plan.reduction)}, {plan.channels} channels",
+        f"cell {index}: {cell_type(plan.reduction)}, {plan.channels} channels",
         fontsize=SMALL + 3,
         weight="bold",
     )

@@ -112,6 +112,6 @@ def plain(text: str) -> str:
     )
 
 
-def cell_types(reduction: bool) -> str:
-    """Returns the name of a type of cells."""
+def cell_type(reduction: bool) -> str:
+    """Returns what a cell of one of the two types is called."""
     return "reduction" if reduction else "normal"

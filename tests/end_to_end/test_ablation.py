@@ -12,6 +12,7 @@ import hmnas_tf
 from hmnas_tf import ablation
 from hmnas_tf.ablation import VARIANTS, ablate
 from hmnas_tf.derivation.training_network import AUXILIARY_LEAST
+from hmnas_tf.stages.architecture_history import read_history
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,17 @@ def test_stages_are_trained_once_and_shared(finished):
     assert results(workdir, "masks_random_weights")["stages"]["searched"] == own["searched"]
     assert results(workdir, "single_level_top2")["stages"]["supernet"] != own["supernet"]
     assert set(results(workdir, "random")["stages"]) == {"finetuned"}
+
+
+def test_the_history_of_a_shared_stage_is_shared_too(finished):
+    _, _, workdir = finished
+    histories = {name: read_history(workdir / name / "seed0" / "architecture.jsonl") for name in VARIANTS}
+    own = histories["multi_level_masks"]
+    assert [line["stage"] for line in own] == ["supernet training"] * 3 + ["mask search"]
+    assert histories["masks_random_weights"] == own
+    assert histories["multi_level_top2"] == own[:3]
+    assert histories["single_level_top2"] != own[:3]
+    assert histories["random"] == []
 
 
 def test_the_searched_architecture_is_the_same_with_random_weights(finished):

@@ -48,7 +48,8 @@ def epochs(folder) -> list[list[str]]:
 def assert_the_same_run(folder, other) -> None:
     assert entries(folder) == entries(other)
     assert epochs(folder) == epochs(other)
-    assert (folder / "genotype.json").read_bytes() == (other / "genotype.json").read_bytes()
+    for name in ("genotype.json", "architecture.jsonl"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
     found, expected = weights(folder), weights(other)
     assert len(found) == len(expected) > 10
     assert all(a.tobytes() == b.tobytes() for a, b in zip(found, expected, strict=True))

@@ -45,6 +45,7 @@ def test_the_folder_holds_what_a_run_leaves(whole):
         "results.json",
         "genotype.json",
         "metrics.csv",
+        "architecture.jsonl",
         "model/derived.keras",
         "model/saved_model/1/saved_model.pb",
         "model/model.onnx",
@@ -53,7 +54,7 @@ def test_the_folder_holds_what_a_run_leaves(whole):
     for stage in STAGES:
         assert any(file.startswith(f"tensorboard/{stage}/") for file in files)
     visible = {path.name for path in whole.workdir.iterdir() if not path.name.startswith(".")}
-    known = {"run.flags", "results.json", "genotype.json", "report.html", "metrics.csv"}
+    known = {"run.flags", "results.json", "genotype.json", "report.html", "metrics.csv", "architecture.jsonl"}
     assert visible <= known | {"tensorboard", "checkpoints", "model"}
     assert {path.name for path in (whole.workdir / "model").iterdir()} == {
         "derived.keras",

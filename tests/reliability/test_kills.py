@@ -67,7 +67,8 @@ def assert_the_same(run: Path, other: Path, epochs: int) -> None:
     metrics = rows(run / "metrics.csv")
     assert metrics == rows(other / "metrics.csv")
     assert len({(row["stage"], row["epoch"]) for row in metrics}) == len(metrics) == epochs
-    assert (run / "genotype.json").read_bytes() == (other / "genotype.json").read_bytes()
+    for name in ("genotype.json", "architecture.jsonl"):
+        assert (run / name).read_bytes() == (other / name).read_bytes()
 
 
 def test_killed_at_random_it_is_uninterrupted(smallest, finished, tmp_path):
