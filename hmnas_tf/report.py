@@ -25,7 +25,9 @@ def run(workdir: Path) -> None:
         try:
             judgement = judge(folder, command_line.images(config))
         except command_line.EXPECTED as error:
-            unjudged = f"The test images could not be shown to the network again: {command_line.in_words(error)}"
+            unjudged = (
+                f"The test images could not be shown to the network again: {command_line.in_words(error)}"
+            )
             command_line.complain("report", unjudged)
     say(f"report: {write_report(folder, config, judgement, unjudged=unjudged)}")
 

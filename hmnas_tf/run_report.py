@@ -39,7 +39,9 @@ def report(run: Run, logits: np.ndarray) -> None:
     try:
         judgement = Judgement.of(data.x_test, data.y_test, [logits], data.num_classes)
         path = write_report(run.folder, run.config, judgement)
-    except Exception as error:  # the run is whole without it, and hours of training are not to end in a traceback
+    except (
+        Exception
+    ) as error:  # the run is whole without it, and hours of training are not to end in a traceback
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         run.warn([f"the report was not written ({reason}): python -m hmnas_tf.report writes it."])
     else:
@@ -113,7 +115,5 @@ def judge(folder: RunFolder, dataset: ImageDataset) -> Judgement:
     network = keras_file.load(artifact_path(folder.path, folder.results, "keras_folded"))
     labelling = json.loads(network.labelling)
     parts = (dataset.x_test[start : start + BATCH] for start in range(0, len(dataset.x_test), BATCH))
-    logits = (
-        network.predict(normalise(part, labelling["mean"], labelling["std"]).numpy()) for part in parts
-    )
+    logits = (network.predict(normalise(part, labelling["mean"], labelling["std"]).numpy()) for part in parts)
     return Judgement.of(dataset.x_test, dataset.y_test, logits, dataset.num_classes)

@@ -95,7 +95,9 @@ EXPORTERS: dict[str, Exporter] = {
         "Keras, also to train it further",
         folded=False,
     ),
-    "keras_folded": Exporter("derived_folded.keras", keras_model.export_keras, "keras_file", "Keras, to use it"),
+    "keras_folded": Exporter(
+        "derived_folded.keras", keras_model.export_keras, "keras_file", "Keras, to use it"
+    ),
     "saved_model": Exporter(
         "saved_model",
         saved_model.export_saved_model,

@@ -50,8 +50,8 @@ def cells(facts: Facts) -> Html:
     parts: list[object] = [
         element(
             "p",
-            "Thick edges are important ones; their colours are the operations they carry. Beside an operation stands its "
-            "importance and, where weights were masked, the share of them that is left. Faint edges were cut.",
+            "Thick edges are important ones; their colours are the operations they carry. Beside an operation stands "
+            "its importance and, where weights were masked, the share of them that is left. Faint edges were cut.",
         )
     ]
     for group in groups[:MOST_CELLS]:
@@ -60,7 +60,9 @@ def cells(facts: Facts) -> Html:
         parts.append(element("p", f"{len(groups) - MOST_CELLS} more cells that differ are in genotype.json."))
     unbuilt = sorted(set(range(genotype.topology.cells)) - set(genotype.needed_cells()))
     if unbuilt:
-        parts.append(element("p", f"{named_cells(unbuilt).capitalize()}: not built, nothing that is left reads it."))
+        parts.append(
+            element("p", f"{named_cells(unbuilt).capitalize()}: not built, nothing that is left reads it.")
+        )
     return joined(*parts)
 
 
@@ -103,7 +105,12 @@ def charts(facts: Facts) -> Html:
         return Html()
     return joined(
         *(
-            picture(draw(facts.genotype), title=title, description=f"{title}, by type of cells.", key=f"chart-{key}")
+            picture(
+                draw(facts.genotype),
+                title=title,
+                description=f"{title}, by type of cells.",
+                key=f"chart-{key}",
+            )
             for key, (draw, title) in CHARTS.items()
         )
     )

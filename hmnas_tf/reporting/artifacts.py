@@ -44,8 +44,8 @@ def files(facts: Facts) -> Html:
         parts.append(
             element(
                 "p",
-                "Each file was run on the test images by its own runtime. Gzip is the size of a compressed download, the "
-                "difference the largest of any logit from the trained network's; times are of the machine below.",
+                "Each file was run on the test images by its own runtime. Gzip is the size of a compressed download, "
+                "the difference the largest of any logit from the trained network's; times are of the machine below.",
             )
         )
     others = [(link(name), FILES[name]) for name in FILES if name in facts.files]
@@ -61,7 +61,10 @@ def commands(facts: Facts) -> Html:
     shown: list[tuple[str, str]] = []
     if facts.finished:
         shown += [
-            ("Name what image files show", f"python -m hmnas_tf.predict --workdir={workdir} --images='photos/*.png'"),
+            (
+                "Name what image files show",
+                f"python -m hmnas_tf.predict --workdir={workdir} --images='photos/*.png'",
+            ),
             ("Measure the test error of each file again", f"python -m hmnas_tf.evaluate --workdir={workdir}"),
             (
                 "Write other formats",
@@ -73,7 +76,10 @@ def commands(facts: Facts) -> Html:
     else:
         shown.append(("Continue", f"python -m hmnas_tf.search --flagfile={flag_file} --workdir={workdir}"))
     shown.append(
-        ("Repeat the run in another folder", f"python -m hmnas_tf.search --flagfile={flag_file} --workdir={again}")
+        (
+            "Repeat the run in another folder",
+            f"python -m hmnas_tf.search --flagfile={flag_file} --workdir={again}",
+        )
     )
     return joined(*(joined(element("h3", title), code(command)) for title, command in shown))
 

@@ -69,9 +69,7 @@ def table(
         ),
     )
     body = (_row(cells, words) for cells in rows)
-    content = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", *body)
-    )
+    content = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
     return scrolling(caption, content)
 
 
@@ -85,11 +83,11 @@ def _row(cells: Sequence[object], words: int) -> Html:
 def code(text: str) -> Html:
     """Returns a command to be copied, each line of it as it is."""
     lines = joined(*(joined(line, "\n") for line in text.splitlines()))
-    return scrolling("command", element("pre", element("code", Html(lines.removesuffix("\n")))), class_="scroll code")
+    return scrolling(
+        "command", element("pre", element("code", Html(lines.removesuffix("\n")))), class_="scroll code"
+    )
 
 
 def terms(pairs: Iterable[tuple[object, Any]]) -> Html:
     """Returns names with what they are."""
-    return element(
-        "dl", *(joined(element("dt", term), element("dd", meaning)) for term, meaning in pairs)
-    )
+    return element("dl", *(joined(element("dt", term), element("dd", meaning)) for term, meaning in pairs))

@@ -13,7 +13,14 @@ EXPORT = "export"  # the last step, after the stages
 def head(facts: Facts) -> Html:
     """Returns the heading with what matters most."""
     title = element("h1", facts.name)
-    return element("header", title, _origin(facts), state(facts), _figures(facts), element("p", found(facts), class_="found"))
+    return element(
+        "header",
+        title,
+        _origin(facts),
+        state(facts),
+        _figures(facts),
+        element("p", found(facts), class_="found"),
+    )
 
 
 def _origin(facts: Facts) -> Html:
@@ -23,7 +30,7 @@ def _origin(facts: Facts) -> Html:
         height, width, channels = data["image_shape"]
         parts.append(
             f"{counted(data['train_examples'], 'training image')}, {counted(data['test_examples'], 'test image')} of "
-            f"{height}×{width}×{channels} in {len(data['class_names'])} classes"
+            f"{height} x {width} x {channels} in {len(data['class_names'])} classes"
         )
     if facts.trained:
         parts.append(f"trained until {date(facts.trained)}")
@@ -64,7 +71,10 @@ def _figures(facts: Facts) -> Html:
         tiles.append(("file, folded", size(artifact["bytes"])))
     return element(
         "ul",
-        *(element("li", element("span", value, class_="value"), " ", element("span", name)) for name, value in tiles),
+        *(
+            element("li", element("span", value, class_="value"), " ", element("span", name))
+            for name, value in tiles
+        ),
         class_="figures",
     )
 
@@ -87,7 +97,11 @@ def found(facts: Facts) -> str:
         words = "fewer" if change >= 0 else "more"
         sentences.append(f"The network has {abs(change):.0f} % {words} parameters than the supernet.")
     if "finetuned" in stages:
-        beside = f", after {percent(stages['supernet']['test_error'])} of the supernet" if "supernet" in stages else ""
+        beside = (
+            f", after {percent(stages['supernet']['test_error'])} of the supernet"
+            if "supernet" in stages
+            else ""
+        )
         sentences.append(f"Its test error is {percent(stages['finetuned']['test_error'])}{beside}.")
     elif "searched" in stages:
         sentences.append(f"Before fine-tuning its test error is {percent(stages['searched']['test_error'])}.")
@@ -103,10 +117,26 @@ def stages(facts: Facts) -> Html:
     """Returns the table of stages (Table 3), and while the run goes on how far each stage has come."""
     parts = []
     if facts.stages:
-        parts.append(table("The stages, as in the paper's Table 3", [name.capitalize() for name in COLUMNS], stage_rows(facts.results)))
+        parts.append(
+            table(
+                "The stages, as in the paper's Table 3",
+                [name.capitalize() for name in COLUMNS],
+                stage_rows(facts.results),
+            )
+        )
     if not facts.finished:
-        rows = [(stage.title, _progress(stage.done, stage.epochs), f"{stage.epochs} of {stage.planned}") for stage in facts.progress]
-        parts.append(table("How far the run has come", ("Stage", "State", "Epochs"), [*rows, (EXPORT, "not begun", "")], words=2))
+        rows = [
+            (stage.title, _progress(stage.done, stage.epochs), f"{stage.epochs} of {stage.planned}")
+            for stage in facts.progress
+        ]
+        parts.append(
+            table(
+                "How far the run has come",
+                ("Stage", "State", "Epochs"),
+                [*rows, (EXPORT, "not begun", "")],
+                words=2,
+            )
+        )
     return joined(*parts)
 
 

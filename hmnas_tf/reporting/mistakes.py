@@ -30,7 +30,8 @@ def _confusion(facts: Facts, judgement: Judgement) -> Html:
     return picture(
         confusion_matrix(judgement.confusion(), facts.class_names),
         title="Which classes are taken for which: rows are true, columns predicted",
-        description=f"Of {counted(len(judgement.labels), 'test image')} {judgement.wrong():,} are taken for a wrong class.",
+        description=f"Of {counted(len(judgement.labels), 'test image')} {judgement.wrong():,} are taken for a wrong "
+        "class.",
         key="confusion",
     )
 
@@ -41,14 +42,20 @@ def _by_class(facts: Facts, judgement: Judgement) -> Html:
     images = counts.sum(axis=1)
     wrong = images - np.diag(counts)
     errors = 100 * wrong / np.maximum(images, 1)
-    order = np.argsort(-errors, kind="stable")[:MOST_ROWS] if judgement.classes > MOST_ROWS else range(judgement.classes)
+    order = (
+        np.argsort(-errors, kind="stable")[:MOST_ROWS]
+        if judgement.classes > MOST_ROWS
+        else range(judgement.classes)
+    )
     rows = []
     for label in order:
         others = np.where(np.arange(judgement.classes) == label, 0, counts[label])
         taken_for = f"{facts.class_names[others.argmax()]} ({others.max()})" if wrong[label] else ""
         error = percent(errors[label]) if images[label] else "no image"
         rows.append((facts.class_names[label], taken_for, f"{images[label]:,}", f"{wrong[label]:,}", error))
-    caption = "Error by class" if len(rows) == judgement.classes else f"Error of the {len(rows)} worst classes"
+    caption = (
+        "Error by class" if len(rows) == judgement.classes else f"Error of the {len(rows)} worst classes"
+    )
     return table(caption, ("Class", "Most often taken for", "Images", "Wrong", "Error"), rows, words=2)
 
 
@@ -63,7 +70,9 @@ def _surest(facts: Facts, judgement: Judgement) -> Html:
 
 
 def _mistake(facts: Facts, judgement: Judgement, index: int) -> Html:
-    true, predicted = (facts.class_names[classes[index]] for classes in (judgement.labels, judgement.predicted))
+    true, predicted = (
+        facts.class_names[classes[index]] for classes in (judgement.labels, judgement.predicted)
+    )
     sure = f"{100 * judgement.probabilities[index]:.1f} %"
     image = element(
         "img",

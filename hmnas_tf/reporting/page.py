@@ -18,7 +18,9 @@ def _glossary(facts: Facts) -> Html:
     return terms(GLOSSARY.items())
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Facts], Html]]] = {  # id, title and content; without content it is left out
+SECTIONS: dict[
+    str, tuple[str, Callable[[Facts], Html]]
+] = {  # id, title and content; without content it is left out
     "stages": ("Stages", head.stages),
     "cells": ("The cells that were found", architecture.cells),
     "architecture": ("The architecture in numbers", architecture.charts),
@@ -38,12 +40,18 @@ def page(facts: Facts) -> str:
     there = {name: section for name, section in made.items() if section[1]}
     contents = element(
         "nav",
-        element("ul", *(element("li", element("a", title, href=f"#{name}")) for name, (title, _) in there.items())),
+        element(
+            "ul", *(element("li", element("a", title, href=f"#{name}")) for name, (title, _) in there.items())
+        ),
         aria_label="Sections",
     )
     sections = (
         element(
-            "section", element("h2", title, id=f"{name}-title"), content, id=name, aria_labelledby=f"{name}-title"
+            "section",
+            element("h2", title, id=f"{name}-title"),
+            content,
+            id=name,
+            aria_labelledby=f"{name}-title",
         )
         for name, (title, content) in there.items()
     )

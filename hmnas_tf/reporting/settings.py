@@ -28,7 +28,9 @@ def settings(facts: Facts) -> Html:
     ]
     return element(
         "details",
-        element("summary", f"{len(rows)} settings, {len(changed)} of them not the defaults; versions; machine"),
+        element(
+            "summary", f"{len(rows)} settings, {len(changed)} of them not the defaults; versions; machine"
+        ),
         table("All settings", ("Flag", "Value", "Changed", "Meaning"), rows, words=4),
         *_circumstances(facts.results),
     )

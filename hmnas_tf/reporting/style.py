@@ -43,7 +43,8 @@ section { margin-top: 2.75rem; }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; border-radius: 2px; }
 table { border-collapse: collapse; margin: .25rem 0 1rem; font-size: .93rem; overflow-wrap: normal; }
 caption { text-align: left; padding-bottom: .35rem; }
-th, td { text-align: left; vertical-align: top; padding: .35rem 1.1rem .35rem 0; border-bottom: 1px solid var(--faint); }
+th, td { text-align: left; vertical-align: top; padding: .35rem 1.1rem .35rem 0; }
+tr > * { border-bottom: 1px solid var(--faint); }
 th { font-weight: 600; }
 thead th { color: var(--muted); white-space: nowrap; }
 tbody td:not(.number) { min-width: 9rem; }
@@ -62,6 +63,10 @@ summary { cursor: pointer; padding: .4rem 0; color: var(--link); }
 dl { max-width: 46rem; }
 dt { font-weight: 600; margin-top: .8rem; }
 dd { margin: .1rem 0 0; }
+@media (max-width: 40rem) {
+  table { font-size: .85rem; }
+  th, td { padding-right: .7rem; }
+}
 @media print {
   html { color-scheme: light; }
   body { max-width: none; padding: 0; font-size: 10pt; }

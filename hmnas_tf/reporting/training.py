@@ -24,7 +24,7 @@ def curves(facts: Facts) -> Html:
         picture(
             errors(facts.rows),
             title="Training and test error by epoch over all stages (the paper's Fig. 3)",
-            description=f"The last epoch, {last['epoch']} of {last['stage']}, has a training error of {last['error']} %.",
+            description=f"The last epoch, {last['epoch']} of {last['stage']}, has {last['error']} % training error.",
             key="errors",
         )
     ]
@@ -35,8 +35,8 @@ def curves(facts: Facts) -> Html:
             picture(
                 survivors(facts.rows),
                 title="What the masks leave, by epoch of mask search",
-                description=f"From {first['operations']} to {last['operations']} operations and from {first['edges']} to "
-                f"{last['edges']} edges; {100 * float(last['weight_density']):.1f} % of the weights are left.",
+                description=f"From {first['operations']} to {last['operations']} operations and from {first['edges']} "
+                f"to {last['edges']} edges; {100 * float(last['weight_density']):.1f} % of the weights are left.",
                 key="survivors",
             )
         )
@@ -52,14 +52,16 @@ def importances(facts: Facts) -> Html:
     parts = [
         element(
             "p",
-            f"After epoch {newest['epoch']} of {newest['stage']}. Each row is an edge, from node to node. The darker, the "
-            "more important; what is crossed out was masked.",
+            f"After epoch {newest['epoch']} of {newest['stage']}. Each row is an edge, from node to node. The "
+            "stronger the colour, the more important; what is crossed out was masked.",
         )
     ]
     for number in range(min(len(groups), MOST_GROUPS)):
         parts += _group(facts, number, groups[number])
     if len(groups) > MOST_GROUPS:
-        parts.append(element("p", f"{len(groups) - MOST_GROUPS} more groups of cells are in architecture.jsonl."))
+        parts.append(
+            element("p", f"{len(groups) - MOST_GROUPS} more groups of cells are in architecture.jsonl.")
+        )
     return joined(*parts)
 
 
@@ -86,4 +88,4 @@ def _group(facts: Facts, number: int, group: Mapping[str, Any]) -> Sequence[Html
             title=beta,
             description="Rows are edges, columns are epochs of supernet training.",
             key=f"beta-{number}",
-            )
+        )

@@ -14,7 +14,11 @@ def short(count: int) -> str:
     """Returns a large number in three digits: 68.3 k, 2.52 M."""
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= factor:
-            return f"{count / factor:.3g} {letter}" if count < 999.5 * factor else f"{count / factor:,.0f} {letter}"
+            return (
+                f"{count / factor:.3g} {letter}"
+                if count < 999.5 * factor
+                else f"{count / factor:,.0f} {letter}"
+            )
     return str(count)
 
 
@@ -37,8 +41,8 @@ def counted(number: int, singular: str) -> str:
 GLOSSARY = {
     "Supernet": "A network that holds every candidate architecture at once: between any two nodes of a cell, all "
     "candidate operations work side by side. It is trained first, and the result is cut out of it.",
-    "Cell, node, edge": "The network is a stack of cells. A cell reads the outputs of the two cells before it (inputs 0 "
-    "and 1). Its nodes add up what their incoming edges bring, and an edge carries the sum of its operations. A "
+    "Cell, node, edge": "The network is a stack of cells. A cell reads the outputs of the two cells before it (inputs "
+    "0 and 1). Its nodes add up what their incoming edges bring, and an edge carries the sum of its operations. A "
     "reduction cell halves height and width, a normal cell keeps them.",
     "Importance of an operation (alpha)": "A learned weight of each operation on an edge, shown after a softmax: those "
     "of one edge add up to 1.",
