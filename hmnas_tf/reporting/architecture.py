@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from hmnas_tf.drawing.architecture_charts import edge_importance, inputs_per_node, operations_per_edge
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_svg
-from hmnas_tf.drawing.theme import cell_types
+from hmnas_tf.drawing.theme import cell_type
 from hmnas_tf.reporting.elements import Html, element, joined, scrolling
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.words import counted
@@ -73,7 +73,7 @@ def named_cells(group: list[int]) -> str:
 
 def cell_title(genotype: Genotype, group: list[int]) -> str:
     """Returns which cells these are."""
-    kind = cell_types(genotype.topology.plans[group[0]].reduction)
+    kind = cell_type(genotype.topology.plans[group[0]].reduction)
     return f"{kind} {named_cells(group)}".capitalize()
 
 

@@ -80,12 +80,9 @@ def _row(cells: Sequence[object], words: int) -> Html:
     return element("tr", element("th", first, scope="row"), *rest)
 
 
-def code(text: str) -> Html:
-    """Returns a command to be copied, each line of it as it is."""
-    lines = joined(*(joined(line, "\n") for line in text.splitlines()))
-    return scrolling(
-        "command", element("pre", element("code", Html(lines.removesuffix("\n")))), class_="scroll code"
-    )
+def code(command: str) -> Html:
+    """Returns a command to be copied."""
+    return scrolling("command", element("pre", element("code", command)), class_="scroll code")
 
 
 def terms(pairs: Iterable[tuple[object, Any]]) -> Html:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.words import counted, date, percent, short, size
-from hmnas_tf.results_table import COLUMNS, stage_rows
+from hmnas_tf.results_table import COLUMNS, ROWS, stage_rows
 
 EXPORT = "export"  # the last step, after the stages
 
@@ -60,9 +60,10 @@ def _figures(facts: Facts) -> Html:
     """Returns the large figures: of the last stage that is recorded."""
     if not facts.stages:
         return Html()
-    last = list(facts.stages.values())[-1]
+    key, title = [row for row in ROWS if row[0] in facts.stages][-1]
+    last = facts.stages[key]
     tiles = [
-        ("test error", percent(last["test_error"])),
+        ("test error" if key == "finetuned" else f"test error, {title.lower()}", percent(last["test_error"])),
         ("parameters", short(last["params"])),
         ("multiply-adds an image", short(last["flops"])),
     ]

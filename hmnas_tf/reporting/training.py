@@ -7,7 +7,7 @@ from typing import Any
 
 from hmnas_tf.drawing.curves import errors, survivors
 from hmnas_tf.drawing.heat_maps import edge_heat_map, operation_heat_map
-from hmnas_tf.drawing.theme import cell_types
+from hmnas_tf.drawing.theme import cell_type
 from hmnas_tf.reporting.architecture import named_cells, picture
 from hmnas_tf.reporting.elements import Html, element, joined
 from hmnas_tf.reporting.facts import Facts
@@ -34,7 +34,7 @@ def curves(facts: Facts) -> Html:
         parts.append(
             picture(
                 survivors(facts.rows),
-                title="What the masks leave, by epoch of mask search",
+                title="What the masks leave, by epoch of mask search; cells that share their masks count once",
                 description=f"From {first['operations']} to {last['operations']} operations and from {first['edges']} "
                 f"to {last['edges']} edges; {100 * float(last['weight_density']):.1f} % of the weights are left.",
                 key="survivors",
@@ -67,7 +67,7 @@ def importances(facts: Facts) -> Html:
 
 def _group(facts: Facts, number: int, group: Mapping[str, Any]) -> Sequence[Html]:
     indices = group["cells"]
-    kinds = {cell_types(facts.topology.plans[index].reduction) for index in indices}
+    kinds = {cell_type(facts.topology.plans[index].reduction) for index in indices}
     name = named_cells(indices)
     heading = f"{' and '.join(sorted(kinds))} {name}".capitalize()
     alpha, beta = f"Importance of operations (alpha), {name}", f"Importance of edges (beta) by epoch, {name}"
