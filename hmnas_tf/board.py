@@ -21,7 +21,7 @@ from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.stages.architecture_history import read_history
 
 # Pictures are drawn every so many epochs and in the last one of a stage: those of a group of cells with 14 edges and 7
-# operations take about a second of CPU, which each epoch of a small search would notice.
+# operations take one to two seconds of CPU, which each epoch of a small search would notice.
 PICTURE_EVERY = 10  # epochs
 _DPI = 72
 _SUFFIX = ".hyperparameters"  # of the one event file that holds them
