@@ -20,6 +20,7 @@ from hmnas_tf.progress import Say, silent
 from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
 from hmnas_tf.run import Run, opened, precision
+from hmnas_tf.run_report import report
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
 from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
@@ -64,9 +65,7 @@ def search(
 
 def run_stages(run: Run) -> SearchResult:
     """Does what is left to do of a run; the chief of several workers publishes its result."""
-    supernet = None
-    if run.config.searches:
-        supernet = search_architecture(run)
+    supernet = search_architecture(run) if run.config.searches else None
     genotype = architecture(run, supernet)
     with run.building():
         network = initial_network(run, genotype, supernet)
@@ -75,7 +74,7 @@ def run_stages(run: Run) -> SearchResult:
         model = initial_network(run, genotype, supernet)
     model.set_weights(network.get_weights())
     if not worker():
-        publish(run, model)
+        report(run, publish(run, model))
     return SearchResult(model, genotype, run.folder.results, run.folder.path)
 
 

@@ -89,11 +89,21 @@ def given() -> tuple[ImageDataset, Config]:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     config = _config(FLAGS)
     make_strategy(config.replicas)  # workers must find each other before TensorFlow computes anything
-    return _images(config, say), config
+    return images(config, say), config
 
 
 def recorded(workdir: Path, say: Say = silent) -> tuple[ImageDataset, RunFolder]:
     """Returns the images of the run in a folder, and the folder; `say` shows how far the reading is.
+
+    Raises:
+        ValueError: if there is none, or its `run.flags` cannot be read.
+    """
+    config = recorded_settings(workdir)
+    return images(config, say), RunFolder(workdir, config)
+
+
+def recorded_settings(workdir: Path) -> Config:
+    """Returns the settings of the run in a folder.
 
     Raises:
         ValueError: if there is none, or its `run.flags` cannot be read.
@@ -109,8 +119,7 @@ def recorded(workdir: Path, say: Say = silent) -> tuple[ImageDataset, RunFolder]
         values(["run.flags", *read_flag_lines(path)])
     except flags.Error as error:
         raise ValueError(f"{path} is not what a run of this version wrote: {error}") from error
-    config = _config(values)
-    return _images(config, say), RunFolder(workdir, config)
+    return _config(values)
 
 
 def _config(flag_values: flags.FlagValues) -> Config:
@@ -119,7 +128,8 @@ def _config(flag_values: flags.FlagValues) -> Config:
     return config
 
 
-def _images(config: Config, say: Say) -> ImageDataset:
+def images(config: Config, say: Say = silent) -> ImageDataset:
+    """Returns the images that settings name; `say` shows how far the reading is."""
     return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS}, say=say)
 
 

@@ -42,12 +42,15 @@ class SearchResult:
     workdir: Path
 
 
-def publish(run: Run, model: keras.Model) -> None:
+def publish(run: Run, model: keras.Model) -> np.ndarray:
     """Writes the network in all formats, each compared in its own runtime, closes the run and shows its results.
 
     Args:
         run: whose stages are finished.
         model: the fine-tuned derived network, float32.
+
+    Returns:
+        Its logits of the test images, float32 [N, classes], which all artifacts share.
 
     Raises:
         ArtifactError: if an artifact does not compute what the model computes; it is not published then.
@@ -56,7 +59,8 @@ def publish(run: Run, model: keras.Model) -> None:
     write_hyperparameters(run.folder.tensorboard, config, run.folder.results)
     network = _network(run.folder, run.dataset, model)
     names = artifacts_of(["keras", *config.formats], config.quantize)
-    written = _export(run.folder, run.dataset, network, names, run.say)
+    logits = network.logits(run.dataset.x_test)
+    written = _export(run.folder, run.dataset, network, names, run.say, logits)
     final = run.folder.results["stages"]["finetuned"]
     derived = {
         "params_dense": final["params"],
@@ -72,6 +76,7 @@ def publish(run: Run, model: keras.Model) -> None:
         f"folded for inference: {folded['params']:,} parameters, {folded['params_nonzero']:,} of them not 0, "
         f"{folded['flops']:,} multiply-adds"
     )
+    return logits
 
 
 def export(
@@ -179,6 +184,7 @@ def _export(
     network: artifacts.Network,
     names: Sequence[str],
     say: Say,
+    logits: np.ndarray | None = None,
 ) -> dict[str, dict[str, Any]]:
     say(f"export: {', '.join(names)}; each is run on the {len(dataset.x_test):,} test images and compared")
-    return artifacts.export_all(network, folder.model, names, dataset.x_test, dataset.y_test, say)
+    return artifacts.export_all(network, folder.model, names, dataset.x_test, dataset.y_test, say, logits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hmnas_tf.space.genotype import Genotype
@@ -9,26 +10,41 @@ from hmnas_tf.space.genotype import Genotype
 ROWS = (("supernet", "Supernet"), ("searched", "Searched network"), ("finetuned", "After fine-tuning"))
 
 
-def stages_table(results: dict[str, Any]) -> str:
+COLUMNS = ("stage", "test error", "parameters", "reduction", "non-zero", "seconds")
+_WIDTHS = (18, 11, 12, 11, 12, 9)
+
+
+def stage_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Returns a row of words for each finished stage of `results.json`, under `COLUMNS`.
+
+    The first stage has the parameters that others reduce.
+    """
+    stages = results["stages"]
+    finished = [(title, stages[key]) for key, title in ROWS if key in stages]
+    return [
+        (
+            title,
+            f"{row['test_error']:.2f} %",
+            f"{row['params']:,}",
+            f"{100 * (1 - row['params'] / finished[0][1]['params']):.1f} %",
+            f"{row['params_nonzero']:,}",
+            f"{row['seconds']:.0f}",
+        )
+        for title, row in finished
+    ]
+
+
+def stages_table(results: Mapping[str, Any]) -> str:
     """Returns the stages of `results.json` as a table of fixed width, one line each.
 
     Args:
         results: at least `stages` with an entry for each finished stage.
     """
-    stages = results["stages"]
-    whole = stages[next(key for key, _ in ROWS if key in stages)]["params"]  # the first is what others reduce
-    lines = [
-        f"{'stage':<18}{'test error':>11}{'parameters':>12}{'reduction':>11}{'non-zero':>12}{'seconds':>9}"
-    ]
-    for key, title in ROWS:
-        if key in stages:
-            row = stages[key]
-            reduction = f"{100 * (1 - row['params'] / whole):.1f} %"
-            lines.append(
-                f"{title:<18}{row['test_error']:>9.2f} %{row['params']:>12,}{reduction:>11}"
-                f"{row['params_nonzero']:>12,}{row['seconds']:>9.0f}"
-            )
-    return "\n".join(lines)
+    first, *others = _WIDTHS
+    return "\n".join(
+        f"{name:<{first}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, others, strict=True))
+        for name, *cells in (COLUMNS, *stage_rows(results))
+    )
 
 
 def derivation_lines(genotype: Genotype) -> str:

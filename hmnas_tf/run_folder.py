@@ -46,6 +46,11 @@ class RunFolder:
         return self.path / "architecture.jsonl"
 
     @property
+    def report(self) -> Path:
+        """All of it for a reader: one HTML file."""
+        return self.path / "report.html"
+
+    @property
     def genotype(self) -> Path:
         """The derived architecture."""
         return self.path / "genotype.json"

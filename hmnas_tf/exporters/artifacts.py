@@ -48,6 +48,10 @@ class Network:
         model = self.folded if folded else self.trainable
         return Cargo(model, self.labelling, self.genotype, self.calibration)
 
+    def logits(self, pixels: np.ndarray, say: Say = silent) -> np.ndarray:
+        """Returns its logits, float32 [N, classes], of images, uint8 [N, H, W, C]; `say` shows how far it is."""
+        return parity.logits_of(self.trainable, self.labelling, pixels, BATCH, say)
+
 
 def export_all(
     network: Network,
@@ -56,6 +60,7 @@ def export_all(
     pixels: np.ndarray,
     labels: np.ndarray,
     say: Say = silent,
+    expected: np.ndarray | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Writes artifacts and measures each in its own runtime, in a process of its own.
 
@@ -68,6 +73,7 @@ def export_all(
         pixels: test images uint8 [N, H, W, C].
         labels: their classes, integers [N].
         say: shows a line to the user.
+        expected: what `Network.logits` returns for the images, if that is known already.
 
     Returns:
         For each artifact what `measure` returns, and its `path` relative to the run folder.
@@ -82,7 +88,8 @@ def export_all(
         raise ImportError(message)
     _require_examples(pixels, labels, network.labelling)
     cargo = {folded: network.cargo(folded) for folded in (False, True)}
-    expected = parity.logits_of(network.trainable, network.labelling, pixels, BATCH, say)
+    if expected is None:
+        expected = network.logits(pixels, say)
     results = {}
     with stored(pixels) as stored_pixels:
         for name in watched(artifacts, say, "export", named=True):

@@ -26,6 +26,7 @@ class Exporter:
         write: called with (cargo, path, check); calls check before the artifact gets its name and returns the path it
             published.
         runtime: the file of `hmnas_tf/runtimes` that runs it, or the path of a Python file with a function `load`.
+        purpose: what it is for, in a few words.
         folded: whether it is made of the folded network.
         tolerance: largest difference of a logit from the model's over the largest logit; None judges by test error.
         compare: called with (what else the runtime found, the model's logits of the images it showed, labelling).
@@ -35,6 +36,7 @@ class Exporter:
     file_name: str
     write: Callable[[Cargo, Path, contract.Check], Path]
     runtime: str
+    purpose: str
     folded: bool = True
     tolerance: float | None = parity.TOLERANCE
     compare: Callable[[Mapping[str, np.ndarray], np.ndarray, Labelling], None] = lambda *arguments: None
@@ -86,25 +88,54 @@ _ONNX: dict[str, Any] = {"runtime": "onnx_file", "missing": onnx_model.missing_p
 _LITERT = "litert_file"
 
 EXPORTERS: dict[str, Exporter] = {
-    "keras": Exporter("derived.keras", keras_model.export_keras, "keras_file", folded=False),
-    "keras_folded": Exporter("derived_folded.keras", keras_model.export_keras, "keras_file"),
-    "saved_model": Exporter(
-        "saved_model", saved_model.export_saved_model, "saved_model_folder", compare=saved_model.compare
+    "keras": Exporter(
+        "derived.keras",
+        keras_model.export_keras,
+        "keras_file",
+        "Keras, also to train it further",
+        folded=False,
     ),
-    "onnx": Exporter("model.onnx", onnx_model.export_onnx, **_ONNX),
-    "onnx_mobile": Exporter("model_mobile.onnx", functools.partial(onnx_model.export_onnx, batch=1), **_ONNX),
-    "onnx_int8": Exporter("model_int8.onnx", onnx_model.export_int8, tolerance=None, **_ONNX),
-    "litert": Exporter("model.tflite", litert.export_litert, _LITERT),
+    "keras_folded": Exporter(
+        "derived_folded.keras", keras_model.export_keras, "keras_file", "Keras, to use it"
+    ),
+    "saved_model": Exporter(
+        "saved_model",
+        saved_model.export_saved_model,
+        "saved_model_folder",
+        "TF Serving and TensorFlow",
+        compare=saved_model.compare,
+    ),
+    "onnx": Exporter(
+        "model.onnx", onnx_model.export_onnx, purpose="onnxruntime on servers, any batch size", **_ONNX
+    ),
+    "onnx_mobile": Exporter(
+        "model_mobile.onnx",
+        functools.partial(onnx_model.export_onnx, batch=1),
+        purpose="onnxruntime on phones, one image at a time",
+        **_ONNX,
+    ),
+    "onnx_int8": Exporter(
+        "model_int8.onnx",
+        onnx_model.export_int8,
+        purpose="onnxruntime with 8-bit weights and activations",
+        tolerance=None,
+        **_ONNX,
+    ),
+    "litert": Exporter(
+        "model.tflite", litert.export_litert, _LITERT, "LiteRT on phones, one image at a time"
+    ),
     "litert_fp16": Exporter(
         "model_fp16.tflite",
         functools.partial(litert.export_litert, precision=litert.half),
         _LITERT,
+        "LiteRT with 16-bit weights",
         tolerance=parity.HALF_TOLERANCE,
     ),
     "litert_int8": Exporter(
         "model_int8.tflite",
         functools.partial(litert.export_litert, precision=litert.int8),
         _LITERT,
+        "LiteRT with 8-bit weights and activations",
         tolerance=None,
     ),
 }

@@ -17,7 +17,7 @@ FLOORS = (  # from the lowest; a library may depend on those before it in anothe
     ("run_folder", "drawing"),
     ("layers", "data"),
     ("networks",),
-    ("stages", "derivation", "exporters"),
+    ("stages", "derivation", "exporters", "reporting"),
     ("algorithm",),
     ("commands",),
     ("testing",),

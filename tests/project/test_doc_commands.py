@@ -53,6 +53,7 @@ RUN = {  # what a command begins with: the test that runs a shortened form of it
         "tests/project/test_doc_commands.py",
         "test_the_quickstart_works_as_it_is_written",
     ),
+    "hmnas_tf.report": ("tests/end_to_end/test_report.py", "REPORT_TEST"),
     "hmnas_tf.tune": ("tests/reliability/test_tune.py", "test_killed_within_trials_it_is_uninterrupted"),
     "draw_cell.py": ("tests/project/test_documents.py", "test_pictures_are_what_their_tool_draws"),
     "flags_reference.py": (

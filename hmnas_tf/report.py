@@ -1,0 +1,42 @@
+"""Writes report.html of a run, also of one still in progress: `python -m hmnas_tf.report --workdir=...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from hmnas_tf import command_line
+from hmnas_tf.command_line import say
+from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.run_report import judge, write_report
+
+
+def define_flags(flag_values: flags.FlagValues = command_line.FLAGS) -> None:
+    """Makes the flags of this command."""
+    command_line.define_workdir("Run folder of a search, finished or not.", flag_values)
+
+
+def run(workdir: Path) -> None:
+    """Runs the command."""
+    config = command_line.recorded_settings(workdir)
+    folder, judgement, unjudged = RunFolder(workdir, config), None, ""
+    if folder.finished():  # before, there is no network to show the images to
+        try:
+            judgement = judge(folder, command_line.images(config, say))
+        except command_line.EXPECTED as error:
+            unjudged = (
+                f"The test images could not be shown to the network again: {command_line.in_words(error)}"
+            )
+            command_line.complain("report", unjudged)
+    say(f"report: {write_report(folder, config, judgement, unjudged=unjudged)}")
+
+
+def main() -> None:
+    """Does what the command line says; a program of your own that adds to the project can call it."""
+    define_flags()
+    command_line.start("report", run)
+
+
+if __name__ == "__main__":
+    main()
