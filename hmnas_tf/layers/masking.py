@@ -152,7 +152,7 @@ def _layers(model: keras.Model) -> Iterator[keras.Layer]:
 
 
 def _copy(layer: Any, values: Values, arrays: list[np.ndarray] | None = None) -> Any:
-    """Returns a new layer like a given one, and notes down what it is to hold: `arrays`, or what the given one holds."""
+    """Returns a new layer like a given one, and notes what it is to hold: `arrays`, or what the given one holds."""
     try:
         copy = type(layer).from_config(layer.get_config())
     except NotImplementedError as error:
