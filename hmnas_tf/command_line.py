@@ -154,11 +154,9 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
         except EXPECTED as error:
             fail(command, in_words(error))
 
-    for module, own in FLAGS.flags_by_module_dict().items():
+    for module, own in FLAGS.flags_by_module_dict().items():  # --help shows them, whoever started the command
         for flag in own if module.partition(".")[0] == "hmnas_tf" else ():
-            FLAGS.register_key_flag_for_module(
-                sys.argv[0], flag
-            )  # --help shows it, whoever started the command
+            FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(main, flags_parser=functools.partial(parse, command))
 
 

@@ -58,7 +58,7 @@ def mask_weights(
     wanted = {id(layer) for layer in chosen}
 
     def clone(layer: Any, values: Values) -> Any:
-        copy = _copy(layer, layer, values)
+        copy = _copy(layer, values)
         return MaskedLayer(copy, threshold=threshold, price=price) if id(layer) in wanted else copy
 
     return _rebuilt(model, clone)
@@ -67,13 +67,13 @@ def mask_weights(
 def set_trainable(model: keras.Model, *, masks: bool, weights: bool) -> None:
     """Chooses what `fit` trains: the masks, the weights, or both; compile the model afterwards.
 
-    Frozen weights are frozen as in Keras, batch statistics included. Weights behind a mask of 0 do not change. It is
-    not saved with the model.
+    Frozen weights are frozen as in Keras, batch statistics included. Weights behind a mask of 0 get no gradient from
+    the model's loss. The choice is not saved with the model.
 
     Args:
         model: any, with masked layers somewhere in it.
         masks: whether real masks are trained.
-        weights: whether all other weights are.
+        weights: whether all other weights are, those of layers that were frozen before too.
 
     >>> model = keras.Sequential([keras.Input((4,)), MaskedLayer(keras.layers.Dense(8)), keras.layers.Dense(2)])
     >>> set_trainable(model, masks=True, weights=False)
@@ -123,43 +123,43 @@ def strip(model: keras.Model) -> keras.Model:
 
     def clone(layer: Any, values: Values) -> Any:
         if isinstance(layer, MaskedLayer):
-            return _copy(layer.layer, layer, values)
+            return _copy(layer.layer, values, layer.masked_values())
         if isinstance(layer, MaskedCell):  # `apply` takes the layer apart
             return layer
         if isinstance(layer, MaskedConv2D):
             image = keras.Input((None, None, layer.kernel.shape[2]))
             return keras.Model(image, stock.conv2d(image, layer, layer.name), name=layer.name)
-        if keras.saving.get_registered_name(type(layer)).startswith("hmnas_tf>"):
-            raise ValueError(
-                f"layer {layer.name!r}: expected stock layers, MaskedLayer, MaskedConv2D and MaskedCell, received "
-                f"{type(layer).__name__}: build the model again with the `stock` of that layer."
-            )
-        return _copy(layer, layer, values)
+        return _copy(layer, values)
 
     def apply(layer: Any, *inputs: Any, **kwargs: Any) -> Any:
         return layer.stock(*inputs, layer.name) if isinstance(layer, MaskedCell) else layer(*inputs, **kwargs)
 
     stripped = _rebuilt(model, clone, apply)
+    for layer in stripped._flatten_layers():  # those inside other layers too
+        if keras.saving.get_registered_name(type(layer)).startswith("hmnas_tf>"):
+            raise ValueError(
+                f"layer {layer.name!r}: expected stock layers, MaskedLayer, MaskedConv2D and MaskedCell, received "
+                f"{type(layer).__name__}: build the model again with the `stock` of that layer."
+            )
     stripped.trainable = True
     return stripped
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:
-    """Yields the layers of a model and of the models in it, in their order."""
+    """Yields the layers of a model and of the models in it that can be copied, in their order."""
     for layer in model.layers:
-        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
+        yield from _layers(layer) if _copyable(layer) else (layer,)
 
 
-def _copy(layer: Any, source: Any, values: Values) -> Any:
-    """Returns a new layer like a given one, and notes down what it is to hold: the values of `source`."""
+def _copy(layer: Any, values: Values, arrays: list[np.ndarray] | None = None) -> Any:
+    """Returns a new layer like a given one, and notes what it is to hold: `arrays`, or what the given one holds."""
     try:
         copy = type(layer).from_config(layer.get_config())
     except NotImplementedError as error:
         raise ValueError(_cannot_copy(layer)) from error
-    if isinstance(source, MaskedLayer) and source is not layer:
-        values.append((copy, source.masked_values()))
-    elif isinstance(layer, keras.Layer):  # others are operations, such as the sum of two tensors
-        values.append((copy, [ops.convert_to_numpy(variable) for variable in layer.variables]))
+    if isinstance(layer, keras.Layer):  # others are operations, such as the sum of two tensors
+        held = [ops.convert_to_numpy(variable) for variable in layer.variables] if arrays is None else arrays
+        values.append((copy, held))
     return copy
 
 
@@ -182,8 +182,15 @@ def _rebuilt(
     return copy
 
 
+def _copyable(layer: keras.Layer) -> bool:
+    """Whether a layer is a functional or sequential model."""
+    return isinstance(layer, keras.Model) and (
+        isinstance(layer, keras.Sequential) or bool(getattr(layer, "inputs", None))
+    )
+
+
 def _require_copyable(model: keras.Model) -> None:
-    if not (isinstance(model, keras.Sequential) or getattr(model, "inputs", None)):
+    if not _copyable(model):
         raise ValueError(_cannot_copy(model))
     if not model.built:
         raise ValueError(

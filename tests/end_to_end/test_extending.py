@@ -43,10 +43,11 @@ def folder(tmp_path_factory) -> Iterator[Path]:
     for name, text in files().items():
         (place / f"{name}.py").write_text(text, encoding="utf-8")
     with ExitStack() as stack:
-        for dictionary in (*DICTIONARIES, keras.saving.get_custom_objects(), sys.modules):
+        for dictionary in (*DICTIONARIES, keras.saving.get_custom_objects()):
             stack.enter_context(mock.patch.dict(dictionary))
         stack.enter_context(mock.patch.object(sys, "path", [str(place), *sys.path]))
         for name in files():
+            stack.callback(sys.modules.pop, name, None)
             if name != "my_search":
                 importlib.import_module(name)
         yield place

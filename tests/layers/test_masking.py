@@ -331,6 +331,9 @@ def test_what_cannot_be_masked_or_stripped_is_named():
     image = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match=r"MaskedConv2D and MaskedCell, received Stem"):
         strip(keras.Model(image, Stem((4,))(image)))
+    inside = layers.TimeDistributed(MaskedLayer(layers.Dense(2)))
+    with pytest.raises(ValueError, match=r"MaskedConv2D and MaskedCell, received MaskedLayer"):
+        strip(keras.Sequential([keras.Input((4, 3)), inside]))
     weights = MultiLevelEncoding(1, 1).mixing_weights()
     cell = Cell(4, nodes=1, operations=("identity",))(image, image, weights)
     with pytest.raises(ValueError, match=r"MaskedConv2D and MaskedCell, received Cell"):
