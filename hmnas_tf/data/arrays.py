@@ -13,7 +13,7 @@ from hmnas_tf.data.resizing import resize_array
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 AUGMENTATION = ("crop", "flip", "cutout")  # of images that nothing is known of
 _CHUNK = 1024  # images turned to uint8 at a time
-_ROUNDING = 1e-3  # floats above 1 by so little still count as 0..1
+_ROUNDING = 1e-3  # of the range: floats this little outside are taken for its ends
 _BRIGHT = 16  # floats in 0..255 have one above this: some data are in 0..16, and would come out nearly black
 
 
@@ -133,7 +133,7 @@ class Pixels:
         low, high = float(images.min()), float(images.max())
         if not np.isfinite([low, high]).all():
             raise ValueError(f"{self.what} has values that are not finite (NaN or infinity); clean it")
-        if low < 0 or high > 255:
+        if low < -_ROUNDING or high > 255 * (1 + _ROUNDING):
             raise self._refusal(low, high)
         if high > 1 + _ROUNDING and self._white != 255:
             if self._white or high <= _BRIGHT:
@@ -156,7 +156,7 @@ class Pixels:
         rounded = np.empty(images.shape, np.uint8)
         for start in range(0, len(images), _CHUNK):
             chunk = images[start : start + _CHUNK].astype(np.float32, copy=False)
-            rounded[start : start + _CHUNK] = np.round(np.minimum(chunk / white, 1.0) * 255.0)
+            rounded[start : start + _CHUNK] = np.round(np.clip(chunk / white, 0.0, 1.0) * 255.0)
         return rounded
 
 

@@ -115,9 +115,8 @@ class EpochTelemetry(keras.callbacks.Callback):
         row["strongest"] = _strongest(row)
         write_row(self.path, row)
         self._durations.append(seconds)
-        usual = statistics.median(
-            self._durations[1:] or self._durations
-        )  # the first one also builds the graphs
+        # The first epoch also builds the graphs.
+        usual = statistics.median(self._durations[1:] or self._durations)
         rest = usual * (self.epochs - epoch - 1)
         line = _line(self.name, epoch + 1, self.epochs, row)
         self.say(f"{line}, {time_left(rest)}" if rest else line)

@@ -60,11 +60,12 @@ def test_a_dataset_stays_what_it_is():
     "images",
     [
         PIXELS / 255,
-        (PIXELS / 255).astype(np.float32) * (1 + 1e-6),
+        (PIXELS / 255).astype(np.float32) * (1 + 1e-6) - 1e-6,
+        PIXELS * (1 + 1e-6),
         PIXELS.astype(np.float32),
         tf.constant(PIXELS),
     ],
-    ids=["0..1", "a little more than 1", "0..255", "tensor"],
+    ids=["0..1", "a little outside", "a little more than 255", "0..255", "tensor"],
 )
 def test_images_of_any_kind(images):
     assert_same(dataset_from(pair(images)))
