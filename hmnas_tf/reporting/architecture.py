@@ -93,7 +93,7 @@ def _cell(genotype: Genotype, group: list[int]) -> Html:
     )
     return picture(
         draw_cell(genotype.topology, cell, index=index),
-        title=f"{cell_title(genotype, group)} keeps {kept}{of}",
+        title=f"{cell_title(genotype, group)}: {kept}{of}",
         description=f"Graph of a cell. Edges and their operations: {edges}.",
         key=f"cell-{index}",
     )

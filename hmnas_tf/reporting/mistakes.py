@@ -78,7 +78,6 @@ def _mistake(facts: Facts, judgement: Judgement, index: int) -> Html:
         "img",
         src=thumbnail(judgement.images[index]),
         alt=f"Test image {index}: {true}, taken for {predicted}",
-        loading="lazy",
     )
-    words = joined(element("strong", true), " taken for ", element("strong", predicted), f", {sure} sure")
-    return element("li", image, element("span", words))
+    words = element("p", element("strong", true), " taken for ", element("strong", predicted))
+    return element("li", image, words, element("p", f"{sure} sure"))

@@ -73,7 +73,7 @@ def _group(facts: Facts, number: int, group: Mapping[str, Any]) -> Sequence[Html
     alpha, beta = f"Importance of operations (alpha), {name}", f"Importance of edges (beta) by epoch, {name}"
     yield element("h3", heading)
     yield picture(
-        operation_heat_map(group["operation_importance"], facts.topology, gates=group["gates"], title=alpha),
+        operation_heat_map(group["operation_importance"], facts.topology, gates=group["gates"], title=""),
         title=alpha,
         description="Rows are edges, columns are operations.",
         key=f"alpha-{number}",
@@ -84,7 +84,7 @@ def _group(facts: Facts, number: int, group: Mapping[str, Any]) -> Sequence[Html
     ]
     if facts.config.edge_softmax != "none":
         yield picture(
-            edge_heat_map(by_epoch, facts.topology, title=beta),
+            edge_heat_map(by_epoch, facts.topology, title=""),
             title=beta,
             description="Rows are edges, columns are epochs of supernet training.",
             key=f"beta-{number}",

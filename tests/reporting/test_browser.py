@@ -1,0 +1,76 @@
+"""The page as a browser lays it out, on a phone and on a desk, light and dark."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hmnas_tf.reporting.page import page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed"),
+]
+# The page has no script and forbids any; a copy without that rule measures itself.
+MEASURE = """<script>
+const wide = [...document.querySelectorAll("body *")].filter(
+  (e) => !e.closest("svg") && !e.closest(".scroll") && e.getBoundingClientRect().right > innerWidth + 1);
+document.title = JSON.stringify({
+  width: document.documentElement.scrollWidth, window: innerWidth, wide: wide.map((e) => e.outerHTML.slice(0, 80)),
+  ground: getComputedStyle(document.body).backgroundColor, images: [...document.images].map((i) => i.naturalWidth),
+});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def measured(make_facts, tmp_path_factory) -> Callable[..., dict[str, Any]]:
+    """Lays the page out and returns what it measures of itself."""
+    folder = tmp_path_factory.mktemp("browser")
+    names = (
+        "a_class_with_a_name_that_is_much_too_long_for_a_telephone_" * 3,
+        "<script>alert(1)</script>",
+        "$x$",
+    )
+    text = page(make_facts(class_names=names, workdir=Path("runs/" + "very_" * 20 + "long")))
+    text = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    file = folder / "report.html"
+    file.write_text(text.replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
+
+    def measure(width: int, *options: str) -> dict[str, Any]:
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--dump-dom"]
+        command += [
+            f"--user-data-dir={folder / 'profile'}",
+            f"--window-size={width},844",
+            *options,
+            file.as_uri(),
+        ]
+        dumped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        return json.loads(
+            re.search(r"<title>(.*?)</title>", dumped)[1].replace("&lt;", "<").replace("&gt;", ">")
+        )
+
+    return measure
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_does_not_scroll_sideways(measured, width):
+    found = measured(width)
+    assert found["window"] == width
+    assert found["wide"] == []
+    assert found["width"] <= width
+    assert len(found["images"]) > 3
+    assert all(found["images"]), "every image is shown"
+
+
+def test_it_is_dark_where_the_reader_likes_it_dark(measured):
+    grounds = [measured(1280, f"--blink-settings=preferredColorScheme={n}")["ground"] for n in (0, 1)]
+    assert grounds == ["rgb(20, 24, 28)", "rgb(255, 255, 255)"]
