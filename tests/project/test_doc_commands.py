@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import pytest
 from forked import Command
+from PIL import Image
 
 from hmnas_tf import command_line, preflight
 from hmnas_tf.__main__ import commands
+from hmnas_tf.data import load_dataset
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
@@ -53,8 +55,12 @@ RUN = {  # what a command begins with: the test that runs a shortened form of it
         "tests/project/test_doc_commands.py",
         "test_the_quickstart_works_as_it_is_written",
     ),
-    "hmnas_tf.report": ("tests/end_to_end/test_report.py", "REPORT_TEST"),
+    "hmnas_tf.report": ("tests/end_to_end/test_report.py", "test_a_run_in_progress_has_a_report"),
     "hmnas_tf.tune": ("tests/reliability/test_tune.py", "test_killed_within_trials_it_is_uninterrupted"),
+    "hmnas_tf.search --flagfile=flags/own_data.flags": (
+        "tests/project/test_doc_commands.py",
+        "test_own_data_work_as_it_is_written",
+    ),
     "draw_cell.py": ("tests/project/test_documents.py", "test_pictures_are_what_their_tool_draws"),
     "flags_reference.py": (
         "tests/project/test_flags_reference.py",
@@ -63,7 +69,7 @@ RUN = {  # what a command begins with: the test that runs a shortened form of it
     "serving_client.py": ("tests/serving/test_client.py", "test_labels_and_probabilities_are_the_models"),
 }
 SHORTEST = [
-    *("--train_examples=200", "--test_examples=20", "--cells=1", "--nodes=1", "--initial_channels=4"),
+    *("--test_examples=20", "--cells=1", "--nodes=1", "--initial_channels=4"),
     *("--operations=sep_conv_3x3,identity", "--supernet_epochs=2", "--warmup_epochs=1", "--mask_epochs=1"),
     *("--finetune_epochs=1", "--evaluate_every=0", "--formats=onnx"),
 ]
@@ -164,26 +170,53 @@ def test_marks_stand_before_blocks_only():
         assert len(marks) == sum(bool(block.needs) for block in blocks(name)), name
 
 
-@pytest.mark.slow
-def test_the_quickstart_works_as_it_is_written(tmp_path, monkeypatch):
-    """Its blocks in their order, in one folder; the search is shortened and done once, one artifact is evaluated."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "flags").symlink_to(ROOT / "flags")
-    more = {"search": SHORTEST, "evaluate": ["--artifact=onnx"], "predict": []}
+def walk(document: str, folder: Path, more: dict[str, list[str]]) -> dict[str, str]:
+    """Types what a document says in a folder, each command once and with more flags; returns what they show."""
+    (folder / "flags").symlink_to(ROOT / "flags")
     shown: dict[str, str] = {}
-    for number, block in enumerate(blocks("docs/quickstart.md")):
-        if block.language == "python":
-            program = tmp_path / "program.py"
+    for number, block in enumerate(blocks(document)):
+        if block.language == "python" and "python" in more:
+            program = folder / "program.py"
             program.write_text(block.text, encoding="utf-8")
             runpy.run_path(str(program))
         for command in typed(block.text) if block.language == "sh" and not block.needs else ():
             name = command.program.removeprefix("hmnas_tf.")
             if name in more and name not in shown:
                 process = Command(
-                    name, [*command.flags, *more[name]], tmp_path / f"printed {number}", directory=tmp_path
+                    name, [*command.flags, *more[name]], folder / f"printed {number}", directory=folder
                 )
                 assert process.wait(600) == 0, process.complained
                 shown[name] = process.shown
     assert "After fine-tuning" in shown["search"]
     assert shown["evaluate"].startswith("onnx ")
+    return shown
+
+
+@pytest.mark.slow
+def test_the_quickstart_works_as_it_is_written(tmp_path, monkeypatch):
+    """Its blocks in their order, in one folder; the search is shortened and done once, one artifact is evaluated."""
+    monkeypatch.chdir(tmp_path)
+    more = {"search": ["--train_examples=200", *SHORTEST], "evaluate": ["--artifact=onnx"]}
+    more |= {"predict": [], "python": []}
+    shown = walk("docs/quickstart.md", tmp_path, more)
     assert re.fullmatch(r"(photos/\d_is_\d\.png(\t\d\t[01]\.\d{4}){2}\n){5}", shown["predict"])
+
+
+@pytest.mark.slow
+def test_own_data_work_as_it_is_written(tmp_path, monkeypatch):
+    """Pictures in folders, `flags/own_data.flags`, shortened."""
+    monkeypatch.chdir(tmp_path)
+    digits = load_dataset("digits")
+    names = {0: "round", 1: "straight", 4: "angular"}
+    for number, (image, label) in enumerate(zip(digits.x_train, digits.y_train, strict=True)):
+        if label in names and number < 300:
+            folder = tmp_path / ("new" if number < 20 else "pictures") / names[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[:, :, 0]).save(folder / f"{number}.png")
+    more = {"search": SHORTEST, "evaluate": ["--artifact=onnx"], "predict": []}
+    shown = walk("docs/own_data.md", tmp_path, more)
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "new").glob("*/*.png"))
+    lines = [line.split("\t") for line in shown["predict"].splitlines()]
+    assert sorted(line[0] for line in lines) == files
+    assert {line[1] for line in lines} <= set(names.values())
+    assert (tmp_path / "runs" / "own_data" / "report.html").exists()
