@@ -41,9 +41,8 @@ def as_svg(figure: Figure, *, title: str, description: str, key: str) -> str:
     with _quiet():
         figure.savefig(text, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(text.getvalue())
-    for useless in ("metadata", "defs/style"):
-        parent = root.find("/".join(f"{{{_SVG}}}{part}" for part in useless.split("/")[:-1]) or ".")
-        parent.remove(parent.find(f"{{{_SVG}}}{useless.split('/')[-1]}"))
+    for useless in ("metadata", "defs"):  # the first `defs` has only the rule for `*`
+        root.remove(root.find(f"{{{_SVG}}}{useless}"))
     for element in root.iter():
         for name, value in element.attrib.items():
             element.set(name, _adapted(name, value, key))
