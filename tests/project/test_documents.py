@@ -117,7 +117,7 @@ def test_the_run_folder_is_described_as_it_is():
 
     for exporter in EXPORTERS.values():
         assert exporter.file_name in README.split("## The run folder")[1].split("## Using")[0]
-    assert "report.html" not in README.split("## The run folder")[1].split("## Using")[0]
+    assert "report.html" in README.split("## The run folder")[1].split("## Using")[0]
 
 
 def test_every_column_of_the_metrics_is_explained():

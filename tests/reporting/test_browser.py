@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -20,11 +21,12 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed"),
 ]
-# The page has no script and forbids any; a copy without that rule measures itself.
+# The page has no script and forbids any; a copy without that rule measures itself. It lies in a frame, because a
+# browser's windows have a least width.
 MEASURE = """<script>
 const wide = [...document.querySelectorAll("body *")].filter(
   (e) => !e.closest("svg") && !e.closest(".scroll") && e.getBoundingClientRect().right > innerWidth + 1);
-document.title = JSON.stringify({
+parent.document.title = JSON.stringify({
   width: document.documentElement.scrollWidth, window: innerWidth, wide: wide.map((e) => e.outerHTML.slice(0, 80)),
   ground: getComputedStyle(document.body).backgroundColor, images: [...document.images].map((i) => i.naturalWidth),
 });
@@ -42,21 +44,17 @@ def measured(make_facts, tmp_path_factory) -> Callable[..., dict[str, Any]]:
     )
     text = page(make_facts(class_names=names, workdir=Path("runs/" + "very_" * 20 + "long")))
     text = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
-    file = folder / "report.html"
-    file.write_text(text.replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
+    text = html.escape(text.replace("</body>", f"{MEASURE}</body>"))
+    file = folder / "frame.html"
 
     def measure(width: int, *options: str) -> dict[str, Any]:
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--dump-dom"]
-        command += [
-            f"--user-data-dir={folder / 'profile'}",
-            f"--window-size={width},844",
-            *options,
-            file.as_uri(),
-        ]
+        frame = f'<iframe style="border: 0; width: {width}px; height: 844px" srcdoc="{text}"></iframe>'
+        file.write_text(f"<!DOCTYPE html><title></title>{frame}", encoding="utf-8")
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", *options]
+        command += [f"--user-data-dir={folder / 'profile'}", "--window-size=1400,900", "--hide-scrollbars"]
+        command.append(file.as_uri())
         dumped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-        return json.loads(
-            re.search(r"<title>(.*?)</title>", dumped)[1].replace("&lt;", "<").replace("&gt;", ">")
-        )
+        return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dumped)[1]))
 
     return measure
 
