@@ -87,7 +87,10 @@ def found(facts: Facts) -> str:
     if genotype:
         kept, topology = genotype.count(), genotype.topology
         edges = len(topology.edges) * topology.cells
-        what = "search" if facts.config.searches else "given architecture"
+        if facts.config.searches:
+            what = "search"
+        else:
+            what = "given architecture" if facts.config.genotype else "random architecture"
         sentences.append(
             f"The {what} kept {kept['edges']:,} of {counted(edges, 'edge')} and {kept['operations']:,} of "
             f"{counted(edges * len(topology.operations), 'candidate operation')}."

@@ -57,7 +57,7 @@ figure svg { display: block; width: 100%; height: auto; font-family: system-ui, 
 .mistakes img { display: block; width: 6rem; height: 6rem; object-fit: contain; image-rendering: pixelated;
   background: var(--card); border: 1px solid var(--faint); border-radius: .25rem; margin-bottom: .35rem; }
 .mistakes p { margin: 0; }
-.code { background: var(--card); border-radius: .4rem; max-width: 46rem; }
+.code { background: var(--card); border-radius: .4rem; }
 pre { margin: 0; padding: .7rem .9rem; width: max-content; font: .87rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
 mark { background: var(--mark); color: inherit; padding: 0 .2em; border-radius: .2em; }
 summary { cursor: pointer; padding: .4rem 0; color: var(--link); }
