@@ -57,8 +57,7 @@ class Config:
     test_examples: int = _flag(0, "Use only the first N test images; 0 is all.", low=0)
     holdout: float = _flag(
         0.0,
-        "Share of the training images that stands in for the test images, to compare settings without looking at "
-        "these; 0 is none.",
+        "Share of the training images that stands in for the test images, so that these stay unseen; 0 is none.",
         low=0,
         high=0.9,
     )

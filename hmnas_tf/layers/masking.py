@@ -27,7 +27,7 @@ def mask_weights(
     threshold: float = MASK_THRESHOLD,
     price: float = 0.0,
 ) -> keras.Model:
-    """Returns a copy of a model in which layers with kernels have learned binary masks (paper §3.3).
+    """Returns a copy of a model in which layers with kernels have learned binary masks (paper §3.3, Eq. 3).
 
     The copy has the same layers by the same names, the same weights and computes the same, because fresh masks are all
     ones. The model itself is left alone. Models inside the model are copied with it. It is not compiled.
