@@ -34,7 +34,7 @@ def errors_by_class(text: str) -> str:
 @pytest.fixture
 def images_found(patterns, monkeypatch) -> None:
     """The command finds the images of these runs, which were never in a file."""
-    monkeypatch.setattr(command_line, "images", lambda config: patterns)
+    monkeypatch.setattr(command_line, "images", lambda config, say: patterns)
 
 
 @pytest.fixture

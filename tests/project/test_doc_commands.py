@@ -69,7 +69,7 @@ RUN = {  # what a command begins with: the test that runs a shortened form of it
     "serving_client.py": ("tests/serving/test_client.py", "test_labels_and_probabilities_are_the_models"),
 }
 SHORTEST = [
-    *("--test_examples=20", "--cells=1", "--nodes=1", "--initial_channels=4"),
+    *("--cells=1", "--nodes=1", "--initial_channels=4"),
     *("--operations=sep_conv_3x3,identity", "--supernet_epochs=2", "--warmup_epochs=1", "--mask_epochs=1"),
     *("--finetune_epochs=1", "--evaluate_every=0", "--formats=onnx"),
 ]
@@ -196,7 +196,10 @@ def walk(document: str, folder: Path, more: dict[str, list[str]]) -> dict[str, s
 def test_the_quickstart_works_as_it_is_written(tmp_path, monkeypatch):
     """Its blocks in their order, in one folder; the search is shortened and done once, one artifact is evaluated."""
     monkeypatch.chdir(tmp_path)
-    more = {"search": ["--train_examples=200", *SHORTEST], "evaluate": ["--artifact=onnx"]}
+    more = {
+        "search": ["--train_examples=200", "--test_examples=20", *SHORTEST],
+        "evaluate": ["--artifact=onnx"],
+    }
     more |= {"predict": [], "python": []}
     shown = walk("docs/quickstart.md", tmp_path, more)
     assert re.fullmatch(r"(photos/\d_is_\d\.png(\t\d\t[01]\.\d{4}){2}\n){5}", shown["predict"])

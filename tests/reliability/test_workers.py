@@ -103,10 +103,11 @@ def test_what_several_workers_cannot_do_is_refused(flag, words, arguments, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_an_ablation_is_not_for_several_workers(smallest, tmp_path):
+@pytest.mark.parametrize("name", ["ablate", "tune"])
+def test_a_command_of_many_runs_is_not_for_several_workers(name, smallest, tmp_path):
     task = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
     environment = {"TF_CONFIG": json.dumps(task)}
     refused(
-        Command("ablate", smallest(tmp_path / "run"), tmp_path / "printed", environment),
-        ["TF_CONFIG", "--variants"],
+        Command(name, smallest(tmp_path / "run"), tmp_path / "printed", environment),
+        ["TF_CONFIG", "docs/scaling.md"],
     )
