@@ -45,8 +45,8 @@ class Importances(keras.callbacks.Callback):
 
     Args:
         supernet: being trained; only read.
-        warmup_epochs: in which alpha stands still; from their end on a collapse is looked for, since before it alpha
-            is what chance made it.
+        warmup_epochs: in which alpha stands still; from their end on a collapse is looked for, once alpha is no
+            longer what chance made it.
         warn: shows warnings, one line each, to the user; of a collapse it is told once at most.
     """
 
@@ -61,7 +61,8 @@ class Importances(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         strongest = strongest_operations(self.supernet)
         logs |= self._entropies() | self._choices(np.concatenate(strongest))
-        if epoch >= self.warmup_epochs and not self._warned:
+        undecided = alarms.UNDECIDED * np.log(len(self.supernet.topology.operations))
+        if epoch >= self.warmup_epochs and logs["operation_entropy"] <= undecided and not self._warned:
             warnings = alarms.collapse(self.supernet, strongest, epoch + 1)
             self._warned = bool(warnings)
             self.warn(warnings)

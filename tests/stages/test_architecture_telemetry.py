@@ -94,6 +94,17 @@ def test_a_collapse_is_told_once_and_not_before_the_warm_up_ends(make_supernet):
     assert "after epoch 4, 4 of 5 edges of cell 0" in line
 
 
+def test_what_is_not_decided_is_no_collapse(make_supernet):
+    supernet = make_supernet()
+    watch, said = watching(supernet, warmup_epochs=0)
+    for strength, warned in ((0.05, False), (2.0, True)):
+        alpha = np.zeros((5, 3), np.float32)
+        alpha[:, 2] = strength
+        supernet.encodings[0].alpha.assign(alpha)
+        logs_of(watch, 0)
+        assert bool(said) is warned
+
+
 def mask_margins(masks: list[np.ndarray], threshold: float) -> tuple[float, float]:
     values = np.concatenate([mask.ravel() for mask in masks]).astype(np.float64) - threshold
     return values.min(), values.mean()
