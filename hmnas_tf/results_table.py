@@ -8,8 +8,6 @@ from typing import Any
 from hmnas_tf.space.genotype import Genotype
 
 ROWS = (("supernet", "Supernet"), ("searched", "Searched network"), ("finetuned", "After fine-tuning"))
-
-
 COLUMNS = ("stage", "test error", "parameters", "reduction", "non-zero", "seconds")
 _WIDTHS = (18, 11, 12, 11, 12, 9)
 

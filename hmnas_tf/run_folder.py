@@ -146,9 +146,9 @@ def keep_flags(path: Path, lines: Sequence[str], *, defaults: Sequence[str] = ()
         ValueError: if the folder belongs to a run with other flags, naming them.
         OSError: if it cannot be written.
     """
-    new = _values(lines)
+    new = flag_values(lines)
     if path.exists():
-        old = _values([*defaults, *read_flag_lines(path)])
+        old = flag_values([*defaults, *read_flag_lines(path)])
         differing = [
             f"{name} was {old.get(name)!r}, now {value!r}"
             for name, value in new.items()
@@ -159,10 +159,16 @@ def keep_flags(path: Path, lines: Sequence[str], *, defaults: Sequence[str] = ()
                 f"workdir {str(path.parent)!r} holds a run with other flags ({'; '.join(differing)}): take the same "
                 "flags to continue it, or another --workdir."
             )
+    write_flags(path, lines)
+
+
+def write_flags(path: Path, lines: Sequence[str]) -> None:
+    """Writes a flag file."""
     atomic.write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def _values(lines: Sequence[str]) -> dict[str, str]:
+def flag_values(lines: Sequence[str]) -> dict[str, str]:
+    """Returns the values of `--name=value` by their names."""
     return dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
 
 

@@ -12,6 +12,7 @@ from hmnas_tf import atomic
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.data.augmentation import normalise
+from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.preflight import topology_of
 from hmnas_tf.publication import artifact_path
@@ -96,7 +97,7 @@ def progress(folder: RunFolder, config: Config, rows: list[dict[str, str]]) -> l
     """Returns how far each stage of a run has come."""
     planned = {"finetuned": config.finetune_epochs}
     if config.searches:
-        masks = config.mask_epochs if config.derivation == "masks" else 0
+        masks = config.mask_epochs if config.derivation in READ_MASKS else 0
         planned = {"supernet": config.supernet_epochs, "searched": masks} | planned
     epochs = {key: sum(row["stage"] == TITLES[key] for row in rows) for key in planned}
     done = folder.results["stages"]

@@ -17,7 +17,7 @@ from hmnas_tf.leaderboard import SIZES, Record, csv_text, markdown, ranked
 from hmnas_tf.possession import held
 from hmnas_tf.preflight import check
 from hmnas_tf.progress import Say, silent
-from hmnas_tf.run_folder import flag_lines, keep_flags
+from hmnas_tf.run_folder import flag_lines, keep_flags, write_flags
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.trials import EPOCHS, STATUSES, TUNERS, Tuner, make_oracle, metric, role
 from hmnas_tf.tuning_space import Interval, space
@@ -212,8 +212,7 @@ class _Plan:
         best = self.best(records)
         if best:
             settings = dataclasses.replace(self.config, **best.values, holdout=0.0)
-            lines = flag_lines(settings, self.workdir / "best")
-            atomic.write_text(self.workdir / "best.flags", "".join(f"{line}\n" for line in lines))
+            write_flags(self.workdir / "best.flags", flag_lines(settings, self.workdir / "best"))
 
     def best(self, records: Sequence[Record]) -> Record | None:
         """Returns the completed trial with the least score, among those with most epochs."""

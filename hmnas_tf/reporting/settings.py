@@ -9,12 +9,12 @@ from typing import Any
 from hmnas_tf.config import Config
 from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
-from hmnas_tf.run_folder import flag_lines
+from hmnas_tf.run_folder import flag_lines, flag_values
 
 
 def settings(facts: Facts) -> Html:
     """Returns all settings, folded away, with versions and machine."""
-    given, defaults = (_flags(config, facts) for config in (facts.config, Config()))
+    given, defaults = (flag_values(flag_lines(config, facts.workdir)) for config in (facts.config, Config()))
     texts = {field.name: field.metadata["help"] for field in dataclasses.fields(Config)}
     changed = {name for name in texts if given[name] != defaults[name]}
     rows = [
@@ -34,11 +34,6 @@ def settings(facts: Facts) -> Html:
         table("All settings", ("Flag", "Value", "Changed", "Meaning"), rows, words=4),
         *_circumstances(facts.results),
     )
-
-
-def _flags(config: Config, facts: Facts) -> dict[str, str]:
-    parts = (line.removeprefix("--").partition("=") for line in flag_lines(config, facts.workdir))
-    return {name: value for name, _, value in parts}
 
 
 def _circumstances(results: Mapping[str, Any]) -> list[Html]:
