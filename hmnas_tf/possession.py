@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 WORKERS = "workers"  # folder in a run folder: what workers other than the chief write while they run
-_NOT_COPIED = (WORKERS, "tensorboard")
+_NOT_COPIED = (WORKERS, "tensorboard", ".*")  # the last: files being written, gone a moment later
 
 
 @contextlib.contextmanager
