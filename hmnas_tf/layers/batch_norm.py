@@ -77,21 +77,14 @@ class BatchNorm(keras.layers.Layer):
                 fused.normalize(x, scale, offset, mean, variance, BATCH_NORM_EPSILON)
                 for (x, mean, variance), scale, offset in zip(pairs, scales, offsets, strict=True)
             ]
-        normalize = fused.normalize_batch if fused.replicas() == 1 else _normalize_all_replicas
-        outputs, means, variances = zip(
-            *(
-                normalize(x, scale, offset, BATCH_NORM_EPSILON)
-                for x, scale, offset in zip(self._pairs(inputs), scales, offsets, strict=True)
-            ),
-            strict=True,
-        )
-        mean, variance = (
-            ops.stop_gradient(ops.stack(values[: self.inputs])) for values in (means, variances)
-        )
+        normalize = fused.normalize_batches if fused.replicas() == 1 else _normalize_all_replicas
+        results = normalize(self._pairs(inputs), scales, offsets, BATCH_NORM_EPSILON)
+        outputs, means, variances = zip(*results, strict=True)
+        mean, variance = (ops.stack(values[: self.inputs]) for values in (means, variances))
         if fused.replicas() == 1:
             variance = fused.biased(variance, inputs[0])
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * BATCH_NORM_MOMENTUM + value * (1.0 - BATCH_NORM_MOMENTUM))
+            moving.assign(moving + (value - moving) * (1.0 - BATCH_NORM_MOMENTUM))
         return list(outputs)
 
     def _pairs(self, inputs: list) -> list:
@@ -101,8 +94,12 @@ class BatchNorm(keras.layers.Layer):
         return super().get_config() | {"affine": self.affine, "edges": self.edges}
 
 
-def _normalize_all_replicas(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """Does what `fused.normalize_batch` does, with the statistics of the batches of all replicas."""
+def _normalize_all_replicas(inputs: list, scales: list, offsets: list, epsilon: float) -> list[tuple]:
+    """Does what `fused.normalize_batches` does, with the statistics of the batches of all replicas."""
+    return [_of_all_replicas(*each, epsilon) for each in zip(inputs, scales, offsets, strict=True)]
+
+
+def _of_all_replicas(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:
     values = ops.cast(x, "float32")
     mean, variance = ops.moments(values, (0, 1, 2), synchronized=True)
     scale = scale * ops.rsqrt(variance + epsilon)

@@ -26,5 +26,5 @@ def binarize(real_mask: Any, threshold: float) -> Any:
     """
     real_mask = ops.convert_to_tensor(real_mask)
     hard = ops.cast(real_mask > threshold, real_mask.dtype)
-    # The difference is exactly 0, so the value is exactly 0 or 1, and its gradient is exactly 1.
-    return ops.stop_gradient(hard) + (real_mask - ops.stop_gradient(real_mask))
+    # A comparison has no gradient. The difference is exactly 0, so the value is exactly 0 or 1; its gradient is 1.
+    return hard + (real_mask - ops.stop_gradient(real_mask))

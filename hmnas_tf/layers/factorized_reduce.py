@@ -10,6 +10,7 @@ from hmnas_tf.layers import stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
+from hmnas_tf.layers.source import Source
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
@@ -68,14 +69,13 @@ class FactorizedReduce(keras.layers.Layer):
         self.batch_norm.build((*half[:3], self.channels))
 
     def call(self, inputs, factors=None, training=None):
-        x = ops.relu(inputs)
-        shifted = x[:, 1::2, 1::2]
-        if any(self._pads):
-            shifted = ops.pad(shifted, [[0, 0], *([0, pad] for pad in self._pads), [0, 0]])
-        halves = zip(self.even([x[:, ::2, ::2]]), self.odd([shifted]), strict=True)
-        return self.batch_norm(
-            [ops.concatenate(pair, axis=-1) for pair in halves], factors, training=training
-        )
+        return self.read(Source(inputs), factors, training=training)
+
+    def read(self, source: Source, factors=None, training=None) -> list:
+        """Does what `call` does, from a source that others read too."""
+        halves = zip(self.even.call([source.even]), self.odd.call([source.odd]), strict=True)
+        x = [ops.concatenate(pair, axis=-1) for pair in halves]
+        return self.batch_norm.call(x, factors, training=training)
 
     def stock(self, x, name: str, *, edge: int = 0, inputs=None, weight: float = 1.0):
         """Applies `weight` times the function of one edge in stock layers; `inputs` as in `stock.pointwise`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from hmnas_tf.layers import fused
 from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
 
 
@@ -55,6 +56,9 @@ class MaskedDepthwiseConv2D(MaskedKernel):
         self._add_kernel(shape, self.kernel_size**2, pixels)
 
     def call(self, inputs):
+        if self.dilation_rate > 1 and len(inputs) == 1:
+            kernels = ops.unstack(self.masked_kernel(), self.edges)
+            return fused.dilated(inputs[0], self.dilation_rate, kernels)
         padding = "same"
         if self.strides > 1:  # "same" would pad unevenly
             around = [self.kernel_size // 2] * 2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
 
+from hmnas_tf.layers import fused
 from hmnas_tf.layers.masked_kernel import MaskedKernel
 
 
@@ -36,12 +36,7 @@ class MaskedPointwise(MaskedKernel):
         self._add_kernel((self.edges, channels, self.filters), channels, (height, width))
 
     def call(self, inputs):
-        return [self._product(x, kernel) for x, kernel in self.pair(inputs)]
-
-    def _product(self, x, kernel):
-        _, height, width, channels = x.shape
-        pixels = ops.reshape(x, (-1, channels))
-        return ops.reshape(ops.matmul(pixels, kernel), (-1, height, width, self.filters))
+        return [fused.pointwise(x, kernel) for x, kernel in self.pair(inputs)]
 
     def get_config(self):
         return super().get_config() | {"filters": self.filters, "edges": self.edges}

@@ -8,6 +8,7 @@ from keras import ops
 from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.operations import OPERATIONS
+from hmnas_tf.layers.source import Source
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
@@ -73,8 +74,9 @@ class MixedOperation(keras.layers.Layer):
     def terms(self, inputs, weights, training: bool | None) -> list[list]:
         """Returns the summands of each edge, so that a node can add those of all its edges at once."""
         columns = ops.unstack(weights, len(self.candidates), axis=1)
+        source = Source(inputs)
         results = [
-            candidate(inputs, column, training=training)
+            candidate.read(source, column, training=training)
             for candidate, column in zip(self.candidates, columns, strict=True)
         ]
         return [list(terms) for terms in zip(*results, strict=True)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
+from hmnas_tf.layers.source import Source
 
 
 class Operation(keras.layers.Layer):
@@ -38,6 +39,20 @@ class Operation(keras.layers.Layer):
         self.strides = strides
         self.affine = affine
         self.threshold = threshold
+
+    def call(self, inputs, weights=None, training=None):
+        """Returns the operation's result, times the edge's weight, for each edge."""
+        return self.read(Source(inputs), weights, training=training)
+
+    def read(self, source: Source, weights: Any = None, training: bool | None = None) -> list:
+        """Does what `call` does, from a source that other operations read too; an operation has one of the two.
+
+        Args:
+            source: the node that the edges leave.
+            weights: mixing weights [edges], or None for ones.
+            training: as in `call`.
+        """
+        return self(source.inputs, weights, training=training)
 
     def output_shape_for(self, input_shape: tuple) -> tuple:
         """Returns the shape of each result."""

@@ -26,13 +26,9 @@ from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.operation import DepthwiseOperation, Operation
+from hmnas_tf.layers.source import subsample
 
 package = partial(keras.saving.register_keras_serializable, package="hmnas_tf")
-
-
-def subsample(x: Any, strides: int) -> Any:
-    """Returns every `strides`-th pixel of both axes, from the first."""
-    return x if strides == 1 else x[:, ::strides, ::strides]
 
 
 def weighted(x: Any, weights: Any, edges: int) -> list:
@@ -80,13 +76,14 @@ class SeparableUnit(DepthwiseOperation):
         self.pointwise.build(outputs)
         self.batch_norm.build(outputs)
 
-    def call(self, inputs, weights=None, training=None):
-        return self.chain([inputs], weights, training=training)
+    def read(self, source, weights=None, training=None):
+        x = source.even if self.subsampling == 2 else source.relu
+        return self.convolve([x], weights, training=training)
 
-    def chain(self, inputs: list, weights: Any, training: bool | None) -> list:
-        """Does what `call` does from one input an edge, or from one for all of them."""
-        x = [ops.relu(subsample(tensor, self.subsampling)) for tensor in inputs]
-        return self.batch_norm(self.pointwise(self.depthwise(x)), weights, training=training)
+    def convolve(self, inputs: list, weights: Any, training: bool | None) -> list:
+        """Does all but the ReLU and the sub-sampling, from one input an edge or from one for all of them."""
+        x = self.pointwise.call(self.depthwise.call(inputs))
+        return self.batch_norm.call(x, weights, training=training)
 
     def stock(self, x, name, edge, weight=1.0):
         x = stock.subsample(x, self.subsampling, f"{name}_subsample")
@@ -115,8 +112,9 @@ class SeparableConvolution(DepthwiseOperation):
         self.first.build(input_shape)
         self.second.build(self.first.output_shape_for(input_shape))
 
-    def call(self, inputs, weights=None, training=None):
-        return self.second.chain(self.first(inputs, training=training), weights, training=training)
+    def read(self, source, weights=None, training=None):
+        between = [ops.relu(x) for x in self.first.read(source, training=training)]
+        return self.second.convolve(between, weights, training=training)
 
     def stock(self, x, name, edge, weight=1.0):
         return self.second.stock(self.first.stock(x, f"{name}_1", edge), f"{name}_2", edge, weight)
@@ -148,7 +146,7 @@ class Pool(Operation):
 
     def call(self, inputs, weights=None, training=None):
         x = subsample(POOLS[self.kind][0](inputs, 3, strides=1, padding="same"), self.strides)
-        return self.batch_norm([x], weights, training=training)
+        return self.batch_norm.call([x], weights, training=training)
 
     def stock(self, x, name, edge, weight=1.0):
         x = self.stock_pool(x, name)
@@ -179,10 +177,10 @@ class Identity(Operation):
         if self.reduce is not None:
             self.reduce.build(input_shape)
 
-    def call(self, inputs, weights=None, training=None):
+    def read(self, source, weights=None, training=None):
         if self.reduce is not None:
-            return self.reduce(inputs, weights, training=training)
-        return weighted(inputs, weights, self.edges)
+            return self.reduce.read(source, weights, training=training)
+        return weighted(source.inputs, weights, self.edges)
 
     def stock(self, x, name, edge, weight=1.0):
         if self.reduce is not None:

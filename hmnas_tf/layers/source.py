@@ -1,0 +1,44 @@
+"""What the operations on the edges that leave one node read."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from keras import ops
+
+from hmnas_tf.layers import fused
+
+
+class Source:
+    """A node's state in the forms in which operations read it, each computed once for all that need it.
+
+    Args:
+        inputs: the state, [batch, height, width, channels].
+    """
+
+    def __init__(self, inputs: Any):
+        self.inputs = inputs
+
+    @functools.cached_property
+    def relu(self) -> Any:
+        """The state after a ReLU."""
+        return ops.relu(self.inputs)
+
+    @functools.cached_property
+    def even(self) -> Any:
+        """Every second pixel of it, from the first: [batch, ceil(height / 2), ceil(width / 2), channels]."""
+        return subsample(self.relu, 2)
+
+    @functools.cached_property
+    def odd(self) -> Any:
+        """Every second pixel of it, from the second, shaped like `even`; zeros where an odd size has none."""
+        return fused.odd_pixels(self.relu)
+
+
+def subsample(x: Any, strides: int) -> Any:
+    """Returns every `strides`-th pixel of both axes, from the first.
+
+    A pool of single pixels: on a CPU a slice with strides in the middle axes takes five times as long.
+    """
+    return x if strides == 1 else ops.average_pool(x, 1, strides=strides, padding="valid")
