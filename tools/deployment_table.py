@@ -9,15 +9,15 @@ are medians over rounds, ratios are to the unfolded Keras model of the same run.
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from measured_part import processor, replace, require_marks
 
-from hmnas_tf import atomic, command_line
+from hmnas_tf import command_line
 from hmnas_tf.exporters import artifacts, clean_process
 from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.publication import artifact_path, exported
@@ -29,16 +29,6 @@ flags.DEFINE_string(
     "into", None, "Markdown file whose part between the two marks is replaced; none prints it."
 )
 flags.DEFINE_integer("rounds", 5, "How often each artifact is run.", lower_bound=1)
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-
-
-def processor() -> str:
-    """Returns the name of the processor, as far as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    wide = any("avx512f" in line for line in lines)
-    return f"{(names or [platform.processor()])[0]} ({'with' if wide else 'without'} AVX-512)"
 
 
 def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[float, float]]:
@@ -95,20 +85,16 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag.")
     workdir = Path(FLAGS.workdir)
-    text = Path(FLAGS.into).read_text(encoding="utf-8") if FLAGS.into else f"{BEGIN}\n{END}\n"
-    if BEGIN not in text or END not in text:
-        raise app.UsageError(f"{FLAGS.into}: expected the marks {BEGIN} and {END}.")
+    require_marks(FLAGS.into)
     dataset, folder = command_line.recorded(workdir)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with artifacts.stored(dataset.x_test[:64]) as pixels:
         times = measured(folder, pixels, FLAGS.rounds)
-    head, rest = text.split(BEGIN)
-    body = "\n".join(tables(folder.results, times, FLAGS.rounds))
-    text = f"{head}{BEGIN}\n\n{body}\n\n{END}{rest.split(END)[1]}"
+    lines = tables(folder.results, times, FLAGS.rounds)
     if FLAGS.into:
-        atomic.write_text(FLAGS.into, text)
+        replace(FLAGS.into, lines)
     else:
-        print(text)
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

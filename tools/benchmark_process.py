@@ -1,0 +1,276 @@
+"""One process of tools/benchmark.py: builds one network in one framework and does single steps when told to.
+
+It reads names of tasks from standard input, a line each, and answers each with a line of JSON. Its first line, after
+the first step of every task, says what was built; the last one, when the input ends, the peak of its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+CLASSES, CELLS = 10, 3
+MATRIX = 2048  # rows and columns of the product that tells the machine's ceiling
+Tasks = dict[str, Callable[[], Any]]
+
+
+def batch_of(case: dict[str, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images [batch, size, size, channels] and labels [batch]."""
+    random = np.random.default_rng(seed)
+    shape = (case["batch"], case["size"], case["size"], case["image_channels"])
+    return (
+        random.standard_normal(shape).astype(np.float32),
+        random.integers(CLASSES, size=shape[0]).astype(np.int32),
+    )
+
+
+class Ours:
+    """The project's supernet, trained by the project's stages with the paper's settings."""
+
+    def __init__(self, case: dict[str, int], threads: int):
+        import keras
+        import tensorflow as tf
+
+        from hmnas_tf.config import PAPER_OPERATIONS, Config
+        from hmnas_tf.networks.supernet import Supernet
+        from hmnas_tf.space.topology import Topology
+        from hmnas_tf.stages.strategy import make_strategy
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        keras.utils.set_random_seed(0)
+        self.case, self.config = case, Config()
+        self.strategy = make_strategy(1)
+        self.batches = [tuple(map(tf.constant, batch_of(case, seed))) for seed in (0, 1)]
+        topology = Topology(
+            initial_channels=case["channels"],
+            cells=CELLS,
+            nodes=case["nodes"],
+            operations=PAPER_OPERATIONS,
+            stem="cifar",
+        )
+        self.nodes: dict[str, int] = {}
+        self.image_shape = (case["size"], case["size"], case["image_channels"])
+        with self.strategy.scope():
+            self.supernet = Supernet(topology, CLASSES)
+            self.supernet.build((None, *self.image_shape))
+
+    def _compiled(self, name: str, function: Callable, *args: Any) -> Callable[[], Any]:
+        import tensorflow as tf
+
+        step = tf.function(lambda *args: self.strategy.run(function, args=args), autograph=False)
+        graph = step.get_concrete_function(*args).graph.as_graph_def()
+        inner = sum(len(function.node_def) for function in graph.library.function)
+        self.nodes[name] = len(graph.node) + inner
+        return lambda: tf.nest.map_structure(np.asarray, step(*args))
+
+    def search(self) -> Tasks:
+        """A step with and one without an architecture step, and the product of two matrices."""
+        import keras
+        import tensorflow as tf
+
+        from hmnas_tf.networks.counting import parameters, supernet_multiply_adds
+        from hmnas_tf.stages.supernet_training import SupernetTraining
+
+        config = self.config
+        with self.strategy.scope():
+            stage = SupernetTraining(
+                self.supernet,
+                weight_optimizer=keras.optimizers.SGD(config.weight_learning_rate, config.weight_momentum),
+                architecture_optimizer=keras.optimizers.Adam(config.architecture_learning_rate),
+                decisions=np.array([False, True]),
+                weight_decay=config.weight_decay,
+                gradient_clip=config.gradient_clip,
+                architecture_decay=config.architecture_decay,
+            )
+        step = self._compiled("search", stage.train_step, tuple(self.batches))
+        self.nodes["parameters"] = parameters(self.supernet.network_weights)
+        self.nodes["multiply_adds"] = supernet_multiply_adds(self.supernet)
+
+        def decided(iteration: int) -> Any:  # the decision is looked up by the number of the step
+            stage.optimizer.iterations.assign(iteration)
+            return step()
+
+        a, b = (tf.random.normal((MATRIX, MATRIX), seed=seed) for seed in (0, 1))
+        product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, b)))
+        return {"search": lambda: decided(1), "weights": lambda: decided(0), "product": product}
+
+    def mask(self) -> Tasks:
+        """A step of mask search."""
+        import keras
+
+        from hmnas_tf.stages.mask_search import MaskSearch
+
+        with self.strategy.scope():
+            stage = MaskSearch(
+                self.supernet,
+                weight_mask_optimizer=keras.optimizers.Adam(self.config.weight_mask_rate),
+                architecture_mask_optimizer=keras.optimizers.Adam(self.config.architecture_mask_rate),
+            )
+        return {"mask": self._compiled("mask", stage.train_step, self.batches[0])}
+
+    def derived(self) -> Tasks:
+        """A step of fine-tuning, and inference, of the network that masks of about half of all operations leave."""
+        import keras
+
+        from hmnas_tf.derivation.derive import derive
+        from hmnas_tf.derivation.rules import genotype_of
+        from hmnas_tf.stages.fine_tuning import FineTuning
+
+        random = np.random.default_rng(2)
+        for encoding in self.supernet.encodings:
+            kept = random.random(encoding.operation_mask.shape) < 0.5
+            encoding.operation_mask.assign(np.where(kept, 1e-2, 0.0))
+        config = self.config
+        with self.strategy.scope():
+            network = derive(self.supernet, genotype_of(self.supernet, "masks", 0), self.image_shape)
+            stage = FineTuning(
+                network,
+                optimizer=keras.optimizers.SGD(config.finetune_learning_rate, config.weight_momentum),
+                weight_decay=config.weight_decay,
+                gradient_clip=config.gradient_clip,
+            )
+        images = self.batches[0][0]
+        return {
+            "finetune": self._compiled("finetune", stage.train_step, self.batches[0]),
+            "inference": self._compiled("inference", lambda x: network(x, training=False), images),
+        }
+
+
+class Theirs:
+    """The supernet of tests/parity in PyTorch, in the layout and with the calls that were fastest on a CPU."""
+
+    def __init__(self, case: dict[str, int], threads: int):
+        sys.path.insert(0, str(ROOT / "tests" / "parity"))
+        import torch
+        from reference import Supernet
+
+        from hmnas_tf.config import PAPER_OPERATIONS, Config
+
+        torch.set_num_threads(threads)
+        torch.set_num_interop_threads(1)
+        torch.set_flush_denormal(True)
+        torch.manual_seed(0)
+        self.config, self.nodes = Config(), {}
+        self.network = Supernet(
+            case["channels"],
+            CELLS,
+            CLASSES,
+            PAPER_OPERATIONS,
+            nodes=case["nodes"],
+            image_channels=case["image_channels"],
+        ).to(memory_format=torch.channels_last)
+        self.batches = [
+            (
+                torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last),
+                torch.from_numpy(labels).long(),
+            )
+            for images, labels in (batch_of(case, seed) for seed in (0, 1))
+        ]
+
+    def eager(self) -> Tasks:
+        """The steps as Python runs them."""
+        return self._tasks(self.network)
+
+    def compiled(self) -> Tasks:
+        """The same under torch.compile."""
+        import torch
+
+        return {"search": self._tasks(torch.compile(self.network))["search"]}
+
+    def _tasks(self, network: Any) -> Tasks:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        config = self.config
+        architecture = [*self.network.alpha, *self.network.beta]
+        known = set(map(id, architecture))
+        weights = [p for p in self.network.parameters() if id(p) not in known]
+        betas = (config.architecture_beta_1, config.architecture_beta_2)
+        adam = torch.optim.Adam(
+            architecture,
+            config.architecture_learning_rate,
+            betas,
+            weight_decay=config.architecture_decay,
+            foreach=True,
+        )
+        sgd = torch.optim.SGD(
+            weights,
+            config.weight_learning_rate,
+            config.weight_momentum,
+            weight_decay=config.weight_decay,
+            foreach=True,
+        )
+
+        def step(optimizer: Any, variables: list, batch: tuple) -> float:
+            images, labels = batch
+            loss = cross_entropy(network(images), labels)
+            # Asked for these only, so that no other gradient is computed on the way.
+            for variable, gradient in zip(variables, torch.autograd.grad(loss, variables), strict=True):
+                variable.grad = gradient
+            if optimizer is sgd:
+                torch.nn.utils.clip_grad_norm_(variables, config.gradient_clip, foreach=True)
+            optimizer.step()
+            return loss.item()
+
+        def search() -> float:
+            step(adam, architecture, self.batches[1])
+            return step(sgd, weights, self.batches[0])
+
+        def inference() -> Any:
+            self.network.eval()
+            with torch.inference_mode():
+                result = network(self.batches[0][0]).numpy()
+            self.network.train()
+            return result
+
+        return {
+            "search": search,
+            "weights": lambda: step(sgd, weights, self.batches[0]),
+            "inference": inference,
+        }
+
+
+KINDS = {  # name of a process: what it builds, and which of its tasks it does
+    "search": (Ours, "search"),
+    "mask": (Ours, "mask"),
+    "derived": (Ours, "derived"),
+    "pytorch": (Theirs, "eager"),
+    "pytorch compiled": (Theirs, "compiled"),
+}
+
+
+def timed(task: Callable[[], Any]) -> dict[str, float]:
+    """Returns seconds on the clock and of all processor cores that a step took."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    task()
+    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def say(**values: Any) -> None:
+    """Answers with one line."""
+    print(json.dumps(values), flush=True)
+
+
+def main(kind: str, case: str, threads: str) -> None:
+    """Does what standard input asks for."""
+    made, tasks_of = KINDS[kind]
+    side = made(json.loads(case), int(threads))
+    tasks = getattr(side, tasks_of)()
+    next(iter(tasks.values()))()
+    say(**side.nodes)
+    for line in sys.stdin:
+        say(**timed(tasks[line.strip()]))
+    say(peak=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
