@@ -22,7 +22,7 @@ from typing import Any
 
 from absl import app, flags
 from benchmark_process import MATRIX
-from measured_part import processor, replace, require_marks
+from measured_part import processor, publish, require_marks
 
 from hmnas_tf import atomic, command_line
 
@@ -126,7 +126,7 @@ def measured(case: dict[str, int], threads: int, rounds: int, compile_seconds: i
     kinds = list(dict.fromkeys(kind for kind, *_ in STEPS))
     processes = {kind: Process(kind, case, threads, LONGEST_START) for kind in kinds}
     tasks = [(kind, task) for kind, task, *_ in STEPS] + [("search", "product")]
-    compiled = f"not tried within {compile_seconds} s" if compile_seconds else ""
+    compiled = ""
     if compile_seconds:
         try:
             processes["pytorch compiled"] = Process("pytorch compiled", case, threads, compile_seconds)
@@ -219,10 +219,7 @@ def main(argv: list[str]) -> None:
     lines += [line for name, result in found for line in table(name, result)]
     if FLAGS.json:
         atomic.write_json(FLAGS.json, [{"name": name, **result} for name, result in found])
-    if FLAGS.into:
-        replace(FLAGS.into, lines[:-1])
-    else:
-        print("\n".join(lines))
+    publish(FLAGS.into, lines[:-1])
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class Ours:
             operations=PAPER_OPERATIONS,
             stem="cifar",
         )
-        self.nodes: dict[str, int] = {}
+        self.built: dict[str, int] = {}  # nodes of the graph of a task, and the size of the supernet
         self.image_shape = (case["size"], case["size"], case["image_channels"])
         with self.strategy.scope():
             self.supernet = Supernet(topology, CLASSES)
@@ -69,7 +69,7 @@ class Ours:
         step = tf.function(lambda *args: self.strategy.run(function, args=args), autograph=False)
         graph = step.get_concrete_function(*args).graph.as_graph_def()
         inner = sum(len(function.node_def) for function in graph.library.function)
-        self.nodes[name] = len(graph.node) + inner
+        self.built[name] = len(graph.node) + inner
         return lambda: tf.nest.map_structure(np.asarray, step(*args))
 
     def search(self) -> Tasks:
@@ -85,15 +85,19 @@ class Ours:
             stage = SupernetTraining(
                 self.supernet,
                 weight_optimizer=keras.optimizers.SGD(config.weight_learning_rate, config.weight_momentum),
-                architecture_optimizer=keras.optimizers.Adam(config.architecture_learning_rate),
+                architecture_optimizer=keras.optimizers.Adam(
+                    config.architecture_learning_rate,
+                    beta_1=config.architecture_beta_1,
+                    beta_2=config.architecture_beta_2,
+                ),
                 decisions=np.array([False, True]),
                 weight_decay=config.weight_decay,
                 gradient_clip=config.gradient_clip,
                 architecture_decay=config.architecture_decay,
             )
         step = self._compiled("search", stage.train_step, tuple(self.batches))
-        self.nodes["parameters"] = parameters(self.supernet.network_weights)
-        self.nodes["multiply_adds"] = supernet_multiply_adds(self.supernet)
+        self.built["parameters"] = parameters(self.supernet.network_weights)
+        self.built["multiply_adds"] = supernet_multiply_adds(self.supernet)
 
         def decided(iteration: int) -> Any:  # the decision is looked up by the number of the step
             stage.optimizer.iterations.assign(iteration)
@@ -159,7 +163,7 @@ class Theirs:
         torch.set_num_interop_threads(1)
         torch.set_flush_denormal(True)
         torch.manual_seed(0)
-        self.config, self.nodes = Config(), {}
+        self.config, self.built = Config(), {}
         self.network = Supernet(
             case["channels"],
             CELLS,
@@ -266,7 +270,7 @@ def main(kind: str, case: str, threads: str) -> None:
     side = made(json.loads(case), int(threads))
     tasks = getattr(side, tasks_of)()
     next(iter(tasks.values()))()
-    say(**side.nodes)
+    say(**side.built)
     for line in sys.stdin:
         say(**timed(tasks[line.strip()]))
     say(peak=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

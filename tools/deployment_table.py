@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from measured_part import processor, replace, require_marks
+from measured_part import processor, publish, require_marks
 
 from hmnas_tf import command_line
 from hmnas_tf.exporters import artifacts, clean_process
@@ -90,11 +90,7 @@ def main(argv: list[str]) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with artifacts.stored(dataset.x_test[:64]) as pixels:
         times = measured(folder, pixels, FLAGS.rounds)
-    lines = tables(folder.results, times, FLAGS.rounds)
-    if FLAGS.into:
-        replace(FLAGS.into, lines)
-    else:
-        print("\n".join(lines))
+    publish(FLAGS.into, tables(folder.results, times, FLAGS.rounds))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,11 @@ def require_marks(path: str | None) -> None:
         raise ValueError(f"{path}: expected the marks {BEGIN} and {END}.")
 
 
-def replace(path: str, lines: list[str]) -> None:
-    """Puts lines between the marks of a document."""
-    text = Path(path).read_text(encoding="utf-8")
+def publish(path: str | None, lines: list[str]) -> None:
+    """Puts lines between the marks of a document, or prints them if there is none."""
     body = "\n".join(lines)
+    if not path:
+        print(body)
+        return
+    text = Path(path).read_text(encoding="utf-8")
     atomic.write_text(path, f"{text.split(BEGIN)[0]}{BEGIN}\n\n{body}\n\n{END}{text.split(END)[1]}")
