@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 
-from hmnas_tf.drawing.theme import FAINT, INK, PAPER, SMALL, cell_type, operation_colour, plain, themed
+from hmnas_tf.drawing.theme import FAINT, INK, MUTED, PAPER, SMALL, cell_type, operation_colour, plain, themed
 from hmnas_tf.space.genotype import CellGene, EdgeGene, OperationGene
 from hmnas_tf.space.topology import INPUTS, Edge, Topology
 
@@ -37,14 +37,14 @@ _CURVE = np.linspace(0.0, 1.0, 33)  # where an arc is cut into straight pieces
 
 @themed
 def draw_cell(topology: Topology, cell: CellGene, *, index: int) -> Figure:
-    """Draws a cell: surviving edges as thick as they are important and coloured by their operations, others faint.
+    """Draws a cell: surviving edges as thick as they are important and coloured by their operations, others dashed.
 
     Along an edge each of its operations takes the part of the way that is its share of importance. The table says the
     same in numbers: importance of the edge, of each operation, and the share of its weights that is not masked, if any
     is. Dead nodes are grey.
 
     Args:
-        topology: of the network; edges of it that did not survive are drawn faint.
+        topology: of the network; edges of it that did not survive are drawn dashed.
         cell: what survived.
         index: of the cell, from 0.
     """
@@ -72,7 +72,12 @@ def draw_cell(topology: Topology, cell: CellGene, *, index: int) -> Figure:
     for edge in topology.edges:
         if edge not in genes:
             axes.plot(
-                *arcs[edge].T, color=FAINT, linewidth=0.7, zorder=1, gid=f"cut-{edge.source}-{edge.target}"
+                *arcs[edge].T,
+                color=MUTED,
+                linewidth=0.7,
+                linestyle=(0, (4, 3)),
+                zorder=1,
+                gid=f"cut-{edge.source}-{edge.target}",
             )
     strongest = max(gene.beta for gene in genes.values())
     # The strongest last, so that it lies above; an importance of 0 throughout is drawn thin.
@@ -170,7 +175,7 @@ def _draw_nodes(axes: Axes, topology: Topology, cell: CellGene, x: list[float], 
     first = INPUTS + min(cell.living_nodes())
     axes.plot([x[first], x[-1], x[-1]], [rail, rail, line - _RADIUS], color=INK, linewidth=1.0, zorder=1)
     for node, (living, name) in enumerate(zip(alive, names, strict=True)):
-        colour = INK if living else FAINT
+        colour = INK if living else MUTED
         axes.add_artist(
             Circle((x[node], line), _RADIUS, facecolor=PAPER, edgecolor=colour, linewidth=1.4, zorder=5)
         )
@@ -224,11 +229,12 @@ def _draw_table(axes: Axes, topology: Topology, genes: dict[Edge, EdgeGene], top
                 bars[operation_colour(column)].append((left, y, 0.9 * width * present[name].alpha / most))
                 write(left, y + 0.03, _numbers(present[name]))
             else:
-                write(left, y, "-", color=FAINT)
+                write(left, y, "-", color=MUTED)
     axes.add_collection(LineCollection(rules, colors=FAINT, linewidths=0.5), autolim=False)
     for colour, of_colour in bars.items():  # one artist for all bars of a colour: a hundred would be slow
         corners = [
             [(x, y - 0.11), (x + length, y - 0.11), (x + length, y - 0.06), (x, y - 0.06)]
             for x, y, length in of_colour
         ]
-        axes.add_collection(PolyCollection(corners, facecolors=colour, edgecolors="none"), autolim=False)
+        filled = PolyCollection(corners, facecolors=colour, edgecolors=INK, linewidths=0.4)
+        axes.add_collection(filled, autolim=False)

@@ -3,61 +3,81 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hmnas_tf.drawing.theme import FAINT, FIRST, SECOND, SMALL, chart, empty, plain, themed, whole_numbers
+from hmnas_tf.drawing.theme import (
+    FIRST,
+    INK,
+    SECOND,
+    SMALL,
+    WIDTH,
+    chart,
+    empty,
+    plain,
+    themed,
+    whole_numbers,
+)
 
 Rows = Sequence[dict[str, str]]
 
 
+_LEAST = 0.2  # share of the width that a stage has at least, so that its name has room
+
+
 @themed
-def errors(rows: Rows) -> Figure:
-    """Draws training and test error over all epochs of all stages on one axis, stages marked (Fig. 3).
+def errors(rows: Rows, ends: Mapping[str, float] | None = None) -> Figure:
+    """Draws training and test error over all epochs, a panel for each stage and one axis of errors (Fig. 3).
 
     Args:
         rows: of `metrics.csv`, in its order; an empty `test_error` was not measured.
+        ends: test error of what each finished stage left, percent, by its title: a diamond at its last epoch.
     """
-    figure, (axes,) = chart(3.6)
     if not rows:
+        figure, (axes,) = chart(1.0)
         empty(axes, "no epoch yet")
         return figure
-    stages = list(dict.fromkeys(row["stage"] for row in rows))
-    end = 0
-    for line, stage in enumerate(stages):
-        of_stage = [row for row in rows if row["stage"] == stage]
-        for column, colour, marker, label in (
-            ("error", FIRST, "", "training error"),
-            ("test_error", SECOND, ".", "test error"),
-        ):
-            points = [(end + int(row["epoch"]), _number(row, column)) for row in of_stage]
-            points = [point for point in points if math.isfinite(point[1])]
-            if points:
-                marker = marker or ("." if len(points) == 1 else "")
-                axes.plot(
-                    *zip(*points, strict=True),
-                    color=colour,
-                    marker=marker,
-                    markersize=4,
-                    linewidth=1.5,
-                    label=label,
-                    gid=f"{column}-{line}",
-                )
-        axes.axvline(end + 0.5, color=FAINT, linewidth=1.0, gid=f"stage-{line}")
-        height = 1.0 + 0.055 * (len(stages) - 1 - line)
-        axes.annotate(
-            plain(stage), (end + 0.5, height), xycoords=("data", "axes fraction"), fontsize=SMALL, va="bottom"
-        )
-        end += max(int(row["epoch"]) for row in of_stage)
-    axes.set_xlim(0.5, end + 0.5)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("error, %")
-    whole_numbers(axes.xaxis)
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one entry for all stages
-    axes.legend(handles.values(), handles.keys())
+    stages: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        stages.setdefault(row["stage"], []).append(row)
+    epochs = [max(int(row["epoch"]) for row in of_stage) for of_stage in stages.values()]
+    widths = [max(count, _LEAST * sum(epochs)) for count in epochs]
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(stages), sharey=True, squeeze=False, width_ratios=widths)[0]
+    start = 0
+    for number, (axes, stage, count) in enumerate(zip(panels, stages, epochs, strict=True)):
+        _draw_stage(axes, stages[stage], start, number, (ends or {}).get(stage))
+        axes.set_title(plain(stage), fontsize=SMALL)
+        axes.set_xlim(start + 0.5, start + count + 0.5)
+        whole_numbers(axes.xaxis)
+        start += count
+    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylabel("error, %")
+    figure.supxlabel("epoch", fontsize=SMALL + 1)
+    handles = {}  # one entry for all stages
+    for axes in panels:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles))
     return figure
+
+
+def _draw_stage(axes: Axes, rows: Rows, start: int, number: int, end: float | None) -> None:
+    """Draws the curves of a stage that begins after epoch `start`; that of test errors goes on to its end."""
+    last = start + int(rows[-1]["epoch"])
+    for column, colour, label in (("error", FIRST, "training error"), ("test_error", SECOND, "test error")):
+        points = [(start + int(row["epoch"]), _number(row, column)) for row in rows]
+        points = [point for point in points if math.isfinite(point[1])]
+        line = [*points, (last, end)] if points and column == "test_error" and end is not None else points
+        if line:
+            style = {"color": colour, "linewidth": 1.5, "label": label, "gid": f"{column}-{number}"}
+            if column == "test_error" or len(line) == 1:
+                style |= {"marker": "o", "markersize": 3, "markevery": range(len(points))}
+            axes.plot(*zip(*line, strict=True), **style)
+    if end is not None:
+        style = {"color": SECOND, "markeredgecolor": INK, "linestyle": "", "gid": f"end-{number}"}
+        axes.plot([last], [end], marker="D", label="test error of the stage's result", clip_on=False, **style)
 
 
 @themed

@@ -21,8 +21,9 @@ _LINES = "stroke-linejoin: round; stroke-linecap: butt"  # Matplotlib's rule for
 def as_svg(figure: Figure, *, title: str, description: str, key: str) -> str:
     """Returns a figure as an SVG element that stands alone as a file or within a page, beside others.
 
-    Text stays text. It has no width, so it fills what it is put into. Ink, faint lines and paper are the CSS
-    variables `--ink`, `--faint` and `--paper`, and without them dark on white. The same figure gives the same text.
+    Text stays text. It has no width, so it fills what it is put into. Ink, muted words, faint lines and paper
+    are the CSS variables `--ink`, `--muted`, `--faint` and `--paper`, and without them dark on white. The same figure
+    gives the same text.
 
     Args:
         figure: of this package.

@@ -14,21 +14,27 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Three colours that a page may choose. They are near what is meant, so that a PNG shows them as they are, and so odd
+# Four colours that a page may choose. They are near what is meant, so that a PNG shows them as they are, and so odd
 # that in an SVG they can be found again and replaced by variables; see `picture`.
-INK, FAINT, PAPER = "#222324", "#bbbcbd", "#fffdfe"
-VARIABLES = {INK: "var(--ink, #222)", FAINT: "var(--faint, #bbb)", PAPER: "var(--paper, #fff)"}
+INK, MUTED, FAINT, PAPER = "#222324", "#5f6062", "#bbbcbd", "#fffdfe"
+VARIABLES = {
+    INK: "var(--ink, #222)",
+    MUTED: "var(--muted, #666)",  # legible as text, unlike `FAINT`, which is for rules
+    FAINT: "var(--faint, #bbb)",
+    PAPER: "var(--paper, #fff)",
+}
 
 # Okabe and Ito's colours, which remain different to the colour-blind; in order of operations.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 FIRST, SECOND = PALETTE[0], PALETTE[5]  # of two series
-SHADE = FIRST  # of heat maps: the more of it covers the paper, the higher the value
+SHADE = FIRST  # of heat maps: the more of it covers the paper, the higher the value; a dark page makes it brighter
 DARKEST = 0.7  # opacity of the highest value; ink is still legible on it
+SHADED = "shade"  # begins the gid of what has `SHADE` beside a heat map
 WIDTH = 8.0  # of charts, inches
 SMALL, NORMAL = 8.0, 9.0  # sizes of text, points
 
 _SETTINGS = {
-    "axes.edgecolor": FAINT,
+    "axes.edgecolor": MUTED,
     "axes.facecolor": "none",
     "axes.grid": True,
     "axes.axisbelow": True,

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_png
-from hmnas_tf.drawing.theme import FAINT, INK, operation_colour
+from hmnas_tf.drawing.theme import INK, MUTED, operation_colour
 from hmnas_tf.space.genotype import CellGene, EdgeGene, OperationGene
 
 KINDS = {  # nodes of the topology, share of edges, share of operations, dead node
@@ -48,7 +48,7 @@ def texts(figure) -> list[Text]:
     return [artist for artist in axes.texts if artist.get_text()]
 
 
-def test_every_surviving_edge_is_drawn_and_every_other_is_faint(drawn):
+def test_every_surviving_edge_is_drawn_and_every_other_is_thin_and_dashed(drawn):
     topology, cell, figure = drawn
     alive = {f"{edge.source}-{edge.target}" for edge, _ in cell.edges()}
     assert set(by_gid(figure, "edge-")) == set(by_gid(figure, "operations-")) == alive
@@ -57,7 +57,8 @@ def test_every_surviving_edge_is_drawn_and_every_other_is_faint(drawn):
     edges = by_gid(figure, "edge-")
     thinnest = min(line.get_linewidth() for line in edges.values())
     for line in cut.values():
-        assert line.get_color() == FAINT
+        assert line.get_color() == MUTED
+        assert line.is_dashed()
         assert line.get_linewidth() < thinnest
 
 
@@ -110,7 +111,7 @@ def test_dead_nodes_are_grey_and_are_not_put_out(drawn):
     assert set(nodes) == {str(node) for node in range(2 + topology.nodes)}
     dead = {str(2 + n) for n, edges in enumerate(cell.nodes) if not edges}
     for name, text in nodes.items():
-        assert text.get_color() == (FAINT if name in dead else INK)
+        assert text.get_color() == (MUTED if name in dead else INK)
     assert sum(text.get_text() == "dead" for text in texts(figure)) == len(dead)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from hmnas_tf.drawing.architecture_charts import edge_importance, inputs_per_node, operations_per_edge
 from hmnas_tf.drawing.confusion import MOST_NUMBERS, confusion_matrix
 from hmnas_tf.drawing.curves import errors, survivors
 from hmnas_tf.drawing.heat_maps import edge_heat_map, operation_heat_map
 from hmnas_tf.drawing.picture import as_png
-from hmnas_tf.drawing.theme import DARKEST
+from hmnas_tf.drawing.theme import DARKEST, INK, MUTED, SHADED
 
 
 def bars(figure: Figure) -> dict[str, list[float]]:
@@ -60,6 +64,11 @@ def rows(*stages: tuple[str, int], every: int = 1) -> list[dict[str, str]]:
     ]
 
 
+def titles(figure: Figure) -> list[str]:
+    """Returns the names of the stages that are drawn."""
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
 ALL = (("supernet training", 3), ("mask search", 2), ("fine-tuning", 4))
 
 
@@ -71,10 +80,35 @@ def test_errors_run_on_from_stage_to_stage():
             x, y = found[f"{column}-{stage}"]
             assert x == [start + epoch for epoch in range(1, epochs + 1)]
             assert y == pytest.approx([first / epoch for epoch in range(1, epochs + 1)], abs=0.01)
-        assert found[f"stage-{stage}"][0] == [start + 0.5] * 2
-    (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == [stage for stage, _ in ALL]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training error", "test error"]
+        assert figure.axes[stage].get_xlim() == (start + 0.5, start + epochs + 0.5)
+    assert titles(figure) == [stage for stage, _ in ALL]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["training error", "test error"]
+
+
+def test_the_curve_of_a_stage_ends_in_the_error_that_the_table_has():
+    figure = errors(rows(*ALL, every=2), {"supernet training": 7.0, "mask search": 8.0})
+    found = lines(figure)
+    assert found["end-0"] == ([3], [7.0])
+    assert found["end-1"] == ([5], [8.0])
+    assert "end-2" not in found, "it is not finished"
+    assert found["test_error-0"] == ([2, 3], [30.0, 7.0]), "no point stands alone"
+    assert found["test_error-1"] == ([5, 5], [30.0, 8.0])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][-1] == "test error of the stage's result"
+
+
+@pytest.mark.parametrize("epochs", [(3, 2, 4), (50, 1, 600), (1, 300, 1)])
+def test_names_of_stages_stand_in_a_row_and_apart(epochs):
+    figure = errors(rows(*((stage, count) for (stage, _), count in zip(ALL, epochs, strict=True))))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [title.get_window_extent() for title in figure.findobj(Text) if title.get_text() in dict(ALL)]
+    assert len(boxes) == len(ALL)
+    assert len({round(box.y0) for box in boxes}) == 1
+    for left, right in itertools.pairwise(boxes):
+        assert left.x1 < right.x0
+    assert boxes[-1].x1 <= canvas.get_width_height()[0]
 
 
 def test_a_test_error_that_was_not_measured_is_left_out():
@@ -88,8 +122,10 @@ def test_some_stages_or_one_row_or_none_can_be_drawn(given):
     for draw in (errors, survivors):
         figure = draw(rows(*given))
         assert as_png(figure, 40)
-    (axes,) = errors(rows(*given)).axes
-    assert [text.get_text() for text in axes.texts] == ([name for name, _ in given] or ["no epoch yet"])
+    if given:
+        assert titles(errors(rows(*given))) == [name for name, _ in given]
+    else:
+        assert [text.get_text() for text in errors([]).axes[0].texts] == ["no epoch yet"]
 
 
 def test_ticks_of_few_epochs_are_whole_numbers():
@@ -115,20 +151,27 @@ def opacities(figure: Figure) -> np.ndarray:
     return np.asarray(image.get_array())[..., 3]
 
 
-def test_operations_are_shaded_numbered_and_crossed_out(make_topology):
+def test_operations_are_shaded_and_numbered_and_masked_ones_framed(make_topology):
     topology = make_topology(nodes=1, operations=("sep_conv_3x3", "identity"))
     values, gates = np.array([[0.25, 0.75], [0.5, 0.0]]), np.array([[1, 0], [1, 1]])
     figure = operation_heat_map(values, topology, gates=gates, title="cells 0, 1")
     (axes,) = figure.axes
-    assert opacities(figure) == pytest.approx(DARKEST * values / 0.75)
+    assert opacities(figure) == pytest.approx(DARKEST * values * gates / 0.5)
     assert [text.get_text() for text in axes.texts] == ["0.25", "0.75", "0.50", "0.00"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["0→2", "1→2"]
     assert [label.get_text() for label in axes.get_xticklabels()] == list(topology.operations)
     assert axes.get_title(loc="left") == "cells 0, 1"
-    (crosses,) = (c for c in axes.collections if c.get_gid() == "masked")
-    assert len(crosses.get_segments()) == 2
-    for segment in crosses.get_segments():
-        assert segment.mean(axis=0) == pytest.approx([1, 0])  # x is the operation, y the edge
+    assert [text.get_color() for text in axes.texts] == [INK, MUTED, INK, INK]
+    (frames,) = (c for c in axes.collections if c.get_gid() == "masked")
+    (frame,) = frames.get_paths()
+    (left, top), (right, bottom) = frame.vertices.min(axis=0), frame.vertices.max(axis=0)
+    assert (left + right, top + bottom) == pytest.approx((2, 0))  # the middle: x is the operation, y the edge
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    number = axes.texts[1].get_window_extent()
+    (x0, y0), (x1, y1) = np.sort(axes.transData.transform([(left, top), (right, bottom)]), axis=0)
+    assert x0 < number.x0 < number.x1 < x1
+    assert y0 < number.y0 < number.y1 < y1, "nothing is drawn through a number"
     (axes,) = operation_heat_map(values, topology, title="").axes
     assert not axes.collections
 
@@ -137,11 +180,14 @@ def test_operations_are_shaded_numbered_and_crossed_out(make_topology):
 def test_edges_are_shaded_by_epoch(epochs, make_topology):
     values = np.random.default_rng(0).random((epochs, 5))
     figure = edge_heat_map(values, make_topology(nodes=2), title="x")
-    assert opacities(figure) == pytest.approx(DARKEST * values.T / values.max())
+    assert opacities(figure) == pytest.approx(values.T / values.max())
     ticks = figure.axes[0].get_xticklabels()
     assert ticks[0].get_text() == "1"
     assert len(ticks) <= 12
+    (right,) = figure.axes[0].child_axes
+    assert [label.get_text() for label in right.get_yticklabels()] == [f"{value:.2f}" for value in values[-1]]
     (legend,) = figure.legends
+    assert [patch.get_gid() for patch in legend.get_patches()] == [f"{SHADED}-{n}" for n in range(3)]
     assert [text.get_text() for text in legend.get_texts()] == [
         "0.00",
         f"{values.max() / 2:.2f}",
