@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from hmnas_tf.drawing.architecture_charts import edge_importance, inputs_per_node, operations_per_edge
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_svg
-from hmnas_tf.drawing.theme import cell_type
+from hmnas_tf.drawing.theme import WIDTH, cell_type
 from hmnas_tf.reporting.elements import Html, element, joined, scrolling
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.words import counted
 from hmnas_tf.space.genotype import Genotype
 
 MOST_CELLS = 8  # that are drawn; a search with --cell_sharing=cell may have twenty different ones
-SCALES = {"min": 1.1, "max": 1.28}  # pixels a point
+LEAST_SCALE = 1.0  # pixels a point: narrower, text is hard to read, so the picture scrolls
+GREATEST_SCALE = 1.5  # of what is narrower than a chart
 CHARTS: dict[str, tuple[Callable[[Genotype], Figure], str]] = {  # id, drawing and what it shows
     "inputs": (inputs_per_node, "How many inputs a node keeps (the paper's Fig. 4 b)"),
     "operations": (operations_per_edge, "How many operations an edge keeps (Fig. 4 c)"),
@@ -25,10 +26,11 @@ CHARTS: dict[str, tuple[Callable[[Genotype], Figure], str]] = {  # id, drawing a
 
 
 def picture(figure: Figure, *, title: str, description: str, key: str) -> Html:
-    """Returns a drawing with its title below, as large as text is well read; on a narrow screen it scrolls."""
+    """Returns a drawing with its title below, as wide as the page if it is a chart; on a narrow screen it scrolls."""
     svg = Html(as_svg(figure, title=title, description=description, key=key))
-    widths = (f"{name}-width: {72 * figure.get_figwidth() * scale:.0f}px" for name, scale in SCALES.items())
-    frame = element("div", svg, style="; ".join(widths))
+    width = 72 * figure.get_figwidth()  # points
+    most = f"; max-width: {GREATEST_SCALE * width:.0f}px" if figure.get_figwidth() < WIDTH else ""
+    frame = element("div", svg, style=f"min-width: {LEAST_SCALE * width:.0f}px{most}")
     return element("figure", scrolling(title, frame), element("figcaption", title))
 
 
@@ -51,7 +53,7 @@ def cells(facts: Facts) -> Html:
         element(
             "p",
             "Thick edges are important ones; their colours are the operations they carry. Beside an operation stands "
-            "its importance and, where weights were masked, the share of them that is left. Faint edges were cut.",
+            "its importance and, where weights were masked, the share of them that is left. Dashed edges were cut.",
         )
     ]
     for group in groups[:MOST_CELLS]:

@@ -62,7 +62,7 @@ def commands(facts: Facts) -> Html:
     if facts.finished:
         shown += [
             (
-                "Name what image files show",
+                "Name what image files show, without a server",
                 f"python -m hmnas_tf.predict --workdir={workdir} --images='photos/*.png'",
             ),
             ("Measure the test error of each file again", f"python -m hmnas_tf.evaluate --workdir={workdir}"),
@@ -72,7 +72,7 @@ def commands(facts: Facts) -> Html:
             ),
         ]
         if "saved_model" in facts.results["artifacts"]:
-            shown.append(("Serve it", serving_command(str(facts.workdir))))
+            shown.append(("Serve it over HTTP, with Docker", serving_command(str(facts.workdir))))
     else:
         shown.append(("Continue", f"python -m hmnas_tf.search --flagfile={flag_file} --workdir={workdir}"))
     shown.append(
@@ -89,4 +89,4 @@ def serving_command(workdir: str) -> str:
     mount = f"{workdir}/model/saved_model:/models/hmnas"
     here = "" if workdir.startswith("/") else "$PWD/"
     words = f'"{here}{mount}"' if shlex.quote(mount) == mount else f'"{here}"{shlex.quote(mount)}'
-    return f"docker run -p 8501:8501 -v {words} -e MODEL_NAME=hmnas tensorflow/serving"
+    return f"docker run --rm -p 8501:8501 -v {words} -e MODEL_NAME=hmnas tensorflow/serving"

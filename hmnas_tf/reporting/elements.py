@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hmnas_tf.drawing.theme import plain
 
 _VOID = frozenset({"img", "link", "meta"})  # elements without content and end
+_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")  # of a command; what is quoted is of one word
 
 
 class Html(str):
@@ -81,8 +83,9 @@ def _row(cells: Sequence[object], words: int) -> Html:
 
 
 def code(command: str) -> Html:
-    """Returns a command to be copied."""
-    return scrolling("command", element("pre", element("code", command)), class_="scroll code")
+    """Returns a command to be copied; where it is too long for a line, it is broken between its words."""
+    words = (element("span", word) for word in _WORD.findall(command))
+    return scrolling("command", element("pre", element("code", Html(" ".join(words)))), class_="scroll code")
 
 
 def terms(pairs: Iterable[tuple[object, Any]]) -> Html:

@@ -6,6 +6,7 @@ from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.words import counted, date, percent, short, size
 from hmnas_tf.results_table import COLUMNS, ROWS, stage_rows
+from hmnas_tf.space.topology import sharing_groups
 
 EXPORT = "export"  # the last step, after the stages
 
@@ -87,14 +88,16 @@ def found(facts: Facts) -> str:
     if genotype:
         kept, topology = genotype.count(), genotype.topology
         edges = len(topology.edges) * topology.cells
+        everywhere = f" in all {topology.cells} cells" if topology.cells > 1 else ""
         if facts.config.searches:
             what = "search"
         else:
             what = "given architecture" if facts.config.genotype else "random architecture"
         sentences.append(
             f"The {what} kept {kept['edges']:,} of {counted(edges, 'edge')} and {kept['operations']:,} of "
-            f"{counted(edges * len(topology.operations), 'candidate operation')}."
+            f"{counted(edges * len(topology.operations), 'candidate operation')}{everywhere}."
         )
+        sentences += filter(None, [counted_once(facts)])
     last = stages.get("finetuned") or stages.get("searched")
     if last and "supernet" in stages:
         change = 100 * (1 - last["params"] / stages["supernet"]["params"])
@@ -115,6 +118,23 @@ def found(facts: Facts) -> str:
             "nothing has been cut from it yet."
         )
     return " ".join(sentences) or "Nothing has been found yet."
+
+
+def counted_once(facts: Facts) -> str:
+    """Returns the numbers of mask search, which counts cells that share their masks once; "" if none do."""
+    genotype = facts.genotype
+    built = genotype.needed_cells()
+    groups = sharing_groups(genotype.topology.plans, facts.config.cell_sharing)
+    first = {groups[index]: genotype.cells[index] for index in reversed(built)}  # of each group
+    if not facts.config.searches or len(first) == len(built):
+        return ""
+    genes = [gene for cell in first.values() for _, gene in cell.edges()]
+    edges = len(genotype.topology.edges) * len(first)
+    return (
+        f"Some cells share their masks: counted once, as in mask search, that is {len(genes):,} of "
+        f"{counted(edges, 'edge')} and {sum(len(gene.operations) for gene in genes):,} of "
+        f"{counted(edges * len(genotype.topology.operations), 'operation')}."
+    )
 
 
 def stages(facts: Facts) -> Html:

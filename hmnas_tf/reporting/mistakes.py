@@ -47,16 +47,19 @@ def _by_class(facts: Facts, judgement: Judgement) -> Html:
         if judgement.classes > MOST_ROWS
         else range(judgement.classes)
     )
+    any_wrong = judgement.wrong() > 0
     rows = []
     for label in order:
         others = np.where(np.arange(judgement.classes) == label, 0, counts[label])
-        taken_for = f"{facts.class_names[others.argmax()]} ({others.max()})" if wrong[label] else ""
+        taken_for = [f"{facts.class_names[others.argmax()]} ({others.max()})" if wrong[label] else "-"]
         error = percent(errors[label]) if images[label] else "no image"
-        rows.append((facts.class_names[label], taken_for, f"{images[label]:,}", f"{wrong[label]:,}", error))
+        numbers = f"{images[label]:,}", f"{wrong[label]:,}", error
+        rows.append((facts.class_names[label], *(taken_for if any_wrong else []), *numbers))
     caption = (
         "Error by class" if len(rows) == judgement.classes else f"Error of the {len(rows)} worst classes"
     )
-    return table(caption, ("Class", "Most often taken for", "Images", "Wrong", "Error"), rows, words=2)
+    columns = ("Class", *(["Most often taken for"] if any_wrong else []), "Images", "Wrong", "Error")
+    return table(caption, columns, rows, words=len(columns) - 3)
 
 
 def _surest(facts: Facts, judgement: Judgement) -> Html:

@@ -11,6 +11,7 @@ from hmnas_tf.drawing.theme import cell_type
 from hmnas_tf.reporting.architecture import named_cells, picture
 from hmnas_tf.reporting.elements import Html, element, joined
 from hmnas_tf.reporting.facts import Facts
+from hmnas_tf.reporting.head import counted_once
 
 MOST_GROUPS = 4  # of cells with an alpha and a beta of their own, that are drawn
 
@@ -22,8 +23,9 @@ def curves(facts: Facts) -> Html:
     last = facts.rows[-1]
     parts = [
         picture(
-            errors(facts.rows),
-            title="Training and test error by epoch over all stages (the paper's Fig. 3)",
+            errors(facts.rows, _ends(facts)),
+            title="Training and test error by epoch over all stages (the paper's Fig. 3); "
+            "diamonds are the test errors of the table of stages",
             description=f"The last epoch, {last['epoch']} of {last['stage']}, has {last['error']} % training error.",
             key="errors",
         )
@@ -31,6 +33,7 @@ def curves(facts: Facts) -> Html:
     masked = [row for row in facts.rows if row.get("operations")]
     if masked:
         first, last = masked[0], masked[-1]
+        parts += [element("p", counted_once(facts))] if facts.genotype else []
         parts.append(
             picture(
                 survivors(facts.rows),
@@ -43,6 +46,15 @@ def curves(facts: Facts) -> Html:
     return joined(*parts)
 
 
+def _ends(facts: Facts) -> dict[str, float]:
+    """Returns the test errors of the table of stages by the titles of the curves."""
+    return {
+        stage.title: facts.stages[stage.key]["test_error"]
+        for stage in facts.progress
+        if stage.key in facts.stages
+    }
+
+
 def importances(facts: Facts) -> Html:
     """Returns alpha and beta of each group of cells as heat maps: the newest alpha, beta by epoch."""
     if not facts.history:
@@ -53,7 +65,7 @@ def importances(facts: Facts) -> Html:
         element(
             "p",
             f"After epoch {newest['epoch']} of {newest['stage']}. Each row is an edge, from node to node. The "
-            "stronger the colour, the more important; what is crossed out was masked.",
+            "stronger the colour, the more important. What was masked has a dashed frame and no colour.",
         )
     ]
     for number in range(min(len(groups), MOST_GROUPS)):

@@ -24,7 +24,7 @@ def page_of(folder: Path) -> str:
 
 def visible(text: str) -> str:
     """Returns the words of a page, of pictures their descriptions only."""
-    return re.sub(r"<[^>]*>", " ", re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL))
+    return re.sub(r"<[^>]*>", " ", re.sub(r"<svg.*?</svg>|</?span>", "", text, flags=re.DOTALL))
 
 
 def errors_by_class(text: str) -> str:
@@ -74,7 +74,9 @@ def test_search_writes_the_report_last(whole):
         assert f'href="{artifact["path"]}"' in page_of(whole.workdir)
     for name in ("Fig. 3", "Fig. 4 b", "Fig. 6", "(alpha)", "(beta)", "What the masks leave", "ant", "dog"):
         assert name in text, name
-    assert f"docker run -p 8501:8501 -v &quot;{whole.workdir}/model/saved_model:/models/hmnas&quot;" in text
+    assert (
+        f"docker run --rm -p 8501:8501 -v &quot;{whole.workdir}/model/saved_model:/models/hmnas&quot;" in text
+    )
 
 
 def test_mistakes_of_the_page_are_those_of_the_network(short, patterns):

@@ -28,6 +28,13 @@ const wide = [...document.querySelectorAll("body *")].filter(
   (e) => !e.closest("svg") && !e.closest(".scroll") && e.getBoundingClientRect().right > innerWidth + 1);
 parent.document.title = JSON.stringify({
   width: document.documentElement.scrollWidth, window: innerWidth, wide: wide.map((e) => e.outerHTML.slice(0, 80)),
+  commands: [...document.querySelectorAll(".code")].map((e) => e.scrollWidth - e.clientWidth),
+  regions: [...document.querySelectorAll("body *")].filter((e) => e.scrollWidth > e.clientWidth + 1
+    && getComputedStyle(e).overflowX == "auto").map((e) => [e.tabIndex, e.getAttribute("role"),
+    e.getAttribute("aria-label"), getComputedStyle(e).backgroundAttachment]),
+  scales: [...document.querySelectorAll("figure svg")].map((e) => e.clientWidth / e.viewBox.baseVal.width),
+  used: [...document.querySelectorAll("main p, main table, #curves svg")].map((e) => e.offsetWidth
+    || e.clientWidth).reduce((a, b) => Math.max(a, b)) / document.querySelector("main").clientWidth,
   ground: getComputedStyle(document.body).backgroundColor, images: [...document.images].map((i) => i.naturalWidth),
 });
 </script>"""
@@ -67,6 +74,20 @@ def test_the_page_does_not_scroll_sideways(measured, width):
     assert found["width"] <= width
     assert len(found["images"]) > 3
     assert all(found["images"]), "every image is shown"
+
+
+@pytest.mark.parametrize("width", [420, 1400])
+def test_commands_are_wrapped_and_what_scrolls_shows_it_and_has_a_name(measured, width):
+    found = measured(width)
+    assert len(found["commands"]) > 3
+    assert not any(found["commands"]), "no command is wider than its box"
+    assert (len(found["regions"]) > 5) == (width < 1000)
+    for tab, role, label, attachment in found["regions"]:
+        assert (tab, role) == (0, "region")
+        assert label
+        assert attachment.startswith("local, local, scroll, scroll"), "shadows where there is more"
+    assert min(found["scales"]) >= 0.99, "text of pictures does not shrink"
+    assert found["used"] > 0.98, "the whole width is used"
 
 
 def test_it_is_dark_where_the_reader_likes_it_dark(measured):

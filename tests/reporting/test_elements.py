@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import pytest
 
 from hmnas_tf.reporting.elements import Html, code, element, escaped, joined, scrolling, table
 
 
 @pytest.mark.parametrize(
-    "text, html",
+    "text, expected",
     [
         ("<b>", "&lt;b&gt;"),
         ("a & b", "a &amp; b"),
@@ -20,8 +23,8 @@ from hmnas_tf.reporting.elements import Html, code, element, escaped, joined, sc
         (Html("<b>"), "<b>"),
     ],
 )
-def test_text_is_escaped_and_html_is_not(text, html):
-    assert escaped(text) == html
+def test_text_is_escaped_and_html_is_not(text, expected):
+    assert escaped(text) == expected
     assert escaped(text).encode("utf-8")
 
 
@@ -61,7 +64,11 @@ def test_words_may_fill_several_columns():
 
 
 def test_a_command_is_shown_as_it_is_typed():
-    assert "<pre><code>one &amp; &quot;two&quot;</code></pre>" in code('one & "two"')
+    command = """one & "two three"'$4 '\"'\"'5' --six='7  8'"""
+    words = re.findall("<span>(.*?)</span>", code(command))
+    assert html.unescape(" ".join(words)) == command
+    assert html.unescape(words[2]) == "\"two three\"'$4 '\"'\"'5'", "what is quoted is not broken"
+    assert re.sub("</?span>", "", code(command)).count(html.escape(command)) == 1
 
 
 def test_what_scrolls_can_be_reached_by_keyboard_and_has_a_name():

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from hmnas_tf.config import Config
+from hmnas_tf.drawing.theme import DARKEST, SHADE
 from hmnas_tf.reporting.artifacts import commands, serving_command
 from hmnas_tf.reporting.head import found
 from hmnas_tf.reporting.mistakes import mistakes
 from hmnas_tf.reporting.page import POLICY, SECTIONS, page
 from hmnas_tf.reporting.style import STYLE
+from hmnas_tf.reporting.training import curves
 from hmnas_tf.reporting.words import counted, short, size
 
 LEAST_CONTRAST = 4.5  # of text, WCAG 2 AA
@@ -92,6 +94,7 @@ def test_a_run_in_progress_says_how_far_it_is(make_facts, parse, stages):
     assert "mistakes" not in sections(parsed)
     assert "hmnas_tf.predict" not in text
     assert "--flagfile=runs/mine/run.flags" in text
+    assert ("diamonds" in text) == (stages > 0)
 
 
 def test_a_run_that_has_only_begun_has_a_page(make_facts, parse):
@@ -109,6 +112,8 @@ def test_a_network_without_mistakes(make_facts):
     judged = make_facts().judgement
     text = mistakes(make_facts(judgement=dataclasses.replace(judged, predicted=judged.labels)))
     assert "All test images are named rightly." in text
+    assert "Most often taken for" not in text
+    assert "Most often taken for" in mistakes(make_facts())
     assert "<img" not in text
 
 
@@ -120,11 +125,15 @@ def test_of_many_classes_the_worst_are_listed(make_facts):
 
 
 def test_what_was_found_is_said_in_words(make_facts):
-    assert found(make_facts()) == (
-        "The search kept 6 of 10 edges and 10 of 30 candidate operations. The network has 75 % fewer parameters than "
-        "the supernet. Its test error is 1.50 %, after 2.00 % of the supernet."
+    assert found(make_facts(config=Config(cell_sharing="cell"))) == (
+        "The search kept 6 of 10 edges and 10 of 30 candidate operations in all 2 cells. The network has 75 % fewer "
+        "parameters than the supernet. Its test error is 1.50 %, after 2.00 % of the supernet."
     )
     assert "nothing has been cut" in found(make_facts(stages=1, finished=False))
+    shared = make_facts(config=Config(cell_sharing="all"))
+    once = "counted once, as in mask search, that is 3 of 5 edges and 5 of 15 operations."
+    assert once in found(shared)
+    assert once in curves(shared), "beside the chart that counts so"
     given = make_facts(config=Config(genotype="DARTS_V2", initial_weights="random"))
     assert found(given).startswith("The given architecture kept 6 of 10 edges")
 
@@ -139,10 +148,11 @@ def test_what_was_found_is_said_in_words(make_facts):
 )
 def test_the_command_that_serves_is_quoted(workdir, words):
     assert words in serving_command(workdir)
+    assert serving_command(workdir).startswith("docker run --rm ")
 
 
 def test_commands_are_quoted_for_the_shell(make_facts):
-    text = commands(make_facts(workdir=Path("my runs/a")))
+    text = re.sub("</?span>", "", commands(make_facts(workdir=Path("my runs/a"))))
     assert "--workdir=&#x27;my runs/a&#x27; --images" in text
     assert "--flagfile=&#x27;my runs/a/run.flags&#x27; --workdir=&#x27;my runs/a_again&#x27;" in text
 
@@ -167,16 +177,41 @@ def luminance(colour: str) -> float:
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_text_is_legible_in_each_theme():
-    themes = [
-        dict(re.findall(r"--(\w+): (#\w+)", block))
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def themes() -> list[dict[str, str]]:
+    found = [
+        dict(re.findall(r"--(\w+): ([#\w.]+)", block))
         for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
     ]
-    assert len(themes) == 3, "light, dark, print"
-    for theme in themes:
+    assert len(found) == 3, "light, dark, print"
+    return found
+
+
+def test_shades_are_seen_and_numbers_on_them_are_legible_in_each_theme():
+    for theme in themes():
+        bright, paper = (
+            [int(colour[1:].ljust(6, colour[-1])[i : i + 2], 16) for i in (0, 2, 4)]
+            for colour in (SHADE, theme["paper"])
+        )
+        bright = [min(255.0, float(theme["bright"]) * channel) for channel in bright]
+
+        def covered(opacity: float, bright=bright, paper=paper) -> str:
+            mixed = (opacity * b + (1 - opacity) * p for b, p in zip(bright, paper, strict=True))
+            return "#" + "".join(f"{round(channel):02x}" for channel in mixed)
+
+        assert contrast(theme["ink"], covered(DARKEST)) >= LEAST_CONTRAST, theme
+        assert contrast(theme["paper"], covered(DARKEST)) >= 3, theme
+        assert contrast(theme["paper"], covered(1.0)) >= 4.5, theme
+
+
+def test_text_is_legible_in_each_theme():
+    for theme in themes():
         for text in ("ink", "muted", "link"):
             for ground in ("paper", "card", "note", "mark"):
                 if (text, ground) in {("muted", "mark"), ("link", "mark"), ("muted", "note")}:
                     continue  # never together
-                light, dark = sorted((luminance(theme[text]), luminance(theme[ground])), reverse=True)
-                assert (light + 0.05) / (dark + 0.05) >= LEAST_CONTRAST, (text, ground)
+                assert contrast(theme[text], theme[ground]) >= LEAST_CONTRAST, (text, ground)
