@@ -53,7 +53,7 @@ def edge_importance(genotype: Genotype) -> Figure:
     axes.set_ylabel("mean importance of its inputs")
     axes.set_ylim(bottom=0)
     axes.margins(y=0.1)
-    axes.legend()
+    figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
@@ -84,5 +84,5 @@ def _histogram(counts: Mapping[bool, Counter], most: int, xlabel: str, ylabel: s
     whole_numbers(axes.yaxis)
     axes.grid(False, axis="x")
     axes.margins(y=0.12)
-    axes.legend()
+    figure.legend(loc="outside upper left", ncols=2)
     return figure

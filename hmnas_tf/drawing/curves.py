@@ -59,7 +59,7 @@ def errors(rows: Rows, ends: Mapping[str, float] | None = None) -> Figure:
     handles = {}  # one entry for all stages
     for axes in panels:
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=len(handles))
     return figure
 
 

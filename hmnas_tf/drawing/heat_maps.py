@@ -16,6 +16,7 @@ from hmnas_tf.space.topology import Topology
 
 _ROW = 0.24  # height of an edge, inches
 _TICKS = 12  # epochs that are named, at most
+_PARTED = 60  # rows or columns that lines part, at most; of more, the lines would hide the shades
 
 
 @themed
@@ -88,7 +89,7 @@ def edge_heat_map(values_by_epoch: Any, topology: Topology, *, title: str) -> Fi
         for share in (0.0, 0.5, 1.0)
     ]
     legend = figure.legend(
-        handles=keys, loc="outside upper right", ncols=3, title="importance", title_fontsize=SMALL
+        handles=keys, loc="outside upper left", ncols=3, title="importance", title_fontsize=SMALL
     )
     for number, patch in enumerate(legend.get_patches()):
         patch.set_gid(f"{SHADED}-{number}")
@@ -103,7 +104,7 @@ def _shade(axes: Axes, values: np.ndarray, darkest: float) -> None:
     """Shades the cells and parts them by lines of paper, so that similar shades are seen to differ."""
     axes.imshow(shades(values, darkest), aspect="auto", interpolation="nearest")
     for places, line in zip(values.shape, (axes.axhline, axes.axvline), strict=True):
-        for place in range(1, places):
+        for place in range(1, places if places <= _PARTED else 0):
             line(place - 0.5, color=PAPER, linewidth=0.6)
 
 

@@ -44,11 +44,12 @@ nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; 
 section { margin-top: 2.75rem; }
 .scroll { overflow-x: auto; max-width: 100%; --ground: var(--paper); scrollbar-color: var(--muted) transparent;
   scrollbar-width: thin; background:
-  linear-gradient(to right, var(--ground) 40%, transparent) left / 2.2rem 100% local no-repeat,
-  linear-gradient(to left, var(--ground) 40%, transparent) right / 2.2rem 100% local no-repeat,
+  linear-gradient(to right, var(--ground) 40%, transparent) left -1px top 0 / 2.2rem 100% local no-repeat,
+  linear-gradient(to left, var(--ground) 40%, transparent) right -1px top 0 / 2.2rem 100% local no-repeat,
   linear-gradient(to right, var(--shadow), transparent) left / .8rem 100% scroll no-repeat,
   linear-gradient(to left, var(--shadow), transparent) right / .8rem 100% scroll no-repeat,
-  var(--ground); } /* a shadow at each side where there is more; the ends of the content cover it */
+  var(--ground); } /* a shadow at each side where there is more; the ends of the content cover it, and a
+  pixel more where the width is no whole number */
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; border-radius: 2px; }
 table { border-collapse: collapse; width: 100%; margin: .25rem 0 1rem; font-size: .93rem; overflow-wrap: normal; }
 caption { text-align: left; padding-bottom: .35rem; }

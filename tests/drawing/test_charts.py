@@ -86,6 +86,17 @@ def test_errors_run_on_from_stage_to_stage():
     assert [text.get_text() for text in legend.get_texts()] == ["training error", "test error"]
 
 
+def test_a_legend_is_seen_on_a_narrow_screen_before_it_scrolls(genotype, make_topology):
+    ends = {stage: 1.0 for stage, _ in ALL}
+    drawn = [draw(genotype) for draw in (inputs_per_node, operations_per_edge, edge_importance)]
+    drawn += [errors(rows(*ALL), ends), edge_heat_map(np.ones((2, 5)), make_topology(nodes=2), title="")]
+    for figure in drawn:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        (legend,) = figure.legends
+        assert 72 / figure.dpi * legend.get_window_extent().x1 < 380  # points, which are pixels there
+
+
 def test_the_curve_of_a_stage_ends_in_the_error_that_the_table_has():
     figure = errors(rows(*ALL, every=2), {"supernet training": 7.0, "mask search": 8.0})
     found = lines(figure)
@@ -181,6 +192,8 @@ def test_edges_are_shaded_by_epoch(epochs, make_topology):
     values = np.random.default_rng(0).random((epochs, 5))
     figure = edge_heat_map(values, make_topology(nodes=2), title="x")
     assert opacities(figure) == pytest.approx(values.T / values.max())
+    upright = [line for line in figure.axes[0].get_lines() if line.get_xdata()[0] == line.get_xdata()[1]]
+    assert len(upright) == (epochs - 1 if epochs < 60 else 0), "lines do not hide narrow cells"
     ticks = figure.axes[0].get_xticklabels()
     assert ticks[0].get_text() == "1"
     assert len(ticks) <= 12
