@@ -6,7 +6,7 @@ from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.words import counted, date, percent, short, size
 from hmnas_tf.results_table import COLUMNS, ROWS, stage_rows
-from hmnas_tf.space.topology import sharing_groups
+from hmnas_tf.space.topology import Topology, sharing_groups
 
 EXPORT = "export"  # the last step, after the stages
 
@@ -84,20 +84,9 @@ def _figures(facts: Facts) -> Html:
 def found(facts: Facts) -> str:
     """Returns in plain words what was found as far as the run has come."""
     sentences = []
-    stages, genotype = facts.stages, facts.genotype
-    if genotype:
-        kept, topology = genotype.count(), genotype.topology
-        edges = len(topology.edges) * topology.cells
-        everywhere = f" in all {topology.cells} cells" if topology.cells > 1 else ""
-        if facts.config.searches:
-            what = "search"
-        else:
-            what = "given architecture" if facts.config.genotype else "random architecture"
-        sentences.append(
-            f"The {what} kept {kept['edges']:,} of {counted(edges, 'edge')} and {kept['operations']:,} of "
-            f"{counted(edges * len(topology.operations), 'candidate operation')}{everywhere}."
-        )
-        sentences += filter(None, [counted_once(facts)])
+    stages = facts.stages
+    if facts.genotype:
+        sentences.append(kept(facts))
     last = stages.get("finetuned") or stages.get("searched")
     if last and "supernet" in stages:
         change = 100 * (1 - last["params"] / stages["supernet"]["params"])
@@ -120,21 +109,32 @@ def found(facts: Facts) -> str:
     return " ".join(sentences) or "Nothing has been found yet."
 
 
-def counted_once(facts: Facts) -> str:
-    """Returns the numbers of mask search, which counts cells that share their masks once; "" if none do."""
-    genotype = facts.genotype
+def kept(facts: Facts) -> str:
+    """Returns what is left of edges and operations, counted in every cell and, if cells share masks, by masks too."""
+    genotype, topology = facts.genotype, facts.genotype.topology
+    if facts.config.searches:
+        what = "search"
+    else:
+        what = "given architecture" if facts.config.genotype else "random architecture"
+    everywhere = f" in all {topology.cells} cells" if topology.cells > 1 else ""
+    total = genotype.count()
+    sentence = f"The {what} kept {_of(topology, topology.cells, 'candidate ', **total)}{everywhere}."
+    groups = sharing_groups(topology.plans, facts.config.cell_sharing)
     built = genotype.needed_cells()
-    groups = sharing_groups(genotype.topology.plans, facts.config.cell_sharing)
     first = {groups[index]: genotype.cells[index] for index in reversed(built)}  # of each group
-    if not facts.config.searches or len(first) == len(built):
-        return ""
+    if len(first) == len(built) or not any(row.get("operations") for row in facts.rows):
+        return sentence
     genes = [gene for cell in first.values() for _, gene in cell.edges()]
-    edges = len(genotype.topology.edges) * len(first)
-    return (
-        f"Some cells share their masks: counted once, as in mask search, that is {len(genes):,} of "
-        f"{counted(edges, 'edge')} and {sum(len(gene.operations) for gene in genes):,} of "
-        f"{counted(edges * len(genotype.topology.operations), 'operation')}."
-    )
+    operations = sum(len(gene.operations) for gene in genes)
+    once = _of(topology, len(first), edges=len(genes), operations=operations)
+    return f"{sentence} Some cells share their masks: counted once, as in mask search, that is {once}."
+
+
+def _of(topology: Topology, cells: int, kind: str = "", *, edges: int, operations: int) -> str:
+    """Returns numbers of edges and operations beside those that so many cells have."""
+    most = len(topology.edges) * cells
+    all_operations = counted(most * len(topology.operations), f"{kind}operation")
+    return f"{edges:,} of {counted(most, 'edge')} and {operations:,} of {all_operations}"
 
 
 def stages(facts: Facts) -> Html:

@@ -11,7 +11,7 @@ from hmnas_tf.drawing.theme import cell_type
 from hmnas_tf.reporting.architecture import named_cells, picture
 from hmnas_tf.reporting.elements import Html, element, joined
 from hmnas_tf.reporting.facts import Facts
-from hmnas_tf.reporting.head import counted_once
+from hmnas_tf.reporting.head import kept
 
 MOST_GROUPS = 4  # of cells with an alpha and a beta of their own, that are drawn
 
@@ -33,7 +33,7 @@ def curves(facts: Facts) -> Html:
     masked = [row for row in facts.rows if row.get("operations")]
     if masked:
         first, last = masked[0], masked[-1]
-        parts += [element("p", counted_once(facts))] if facts.genotype else []
+        parts += [element("p", kept(facts))] if facts.genotype else []
         parts.append(
             picture(
                 survivors(facts.rows),

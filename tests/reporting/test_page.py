@@ -133,7 +133,11 @@ def test_what_was_found_is_said_in_words(make_facts):
     shared = make_facts(config=Config(cell_sharing="all"))
     once = "counted once, as in mask search, that is 3 of 5 edges and 5 of 15 operations."
     assert once in found(shared)
-    assert once in curves(shared), "beside the chart that counts so"
+    everywhere = "kept 6 of 10 edges and 10 of 30 candidate operations in all 2 cells."
+    assert f"{everywhere} Some cells share their masks: {once}" in curves(shared), (
+        "beside the chart that counts so"
+    )
+    assert once not in found(make_facts(config=Config(cell_sharing="all"), rows=[])), "it had no masks"
     given = make_facts(config=Config(genotype="DARTS_V2", initial_weights="random"))
     assert found(given).startswith("The given architecture kept 6 of 10 edges")
 
