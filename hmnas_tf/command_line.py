@@ -17,7 +17,7 @@ from hmnas_tf.data import ImageDataset, load_dataset
 from hmnas_tf.preflight import CHOICES, LISTS, check_names
 from hmnas_tf.progress import Say, silent
 from hmnas_tf.run_folder import RunFolder, read_flag_lines
-from hmnas_tf.stages.strategy import make_strategy
+from hmnas_tf.stages.strategy import make_strategy, start_quickly
 
 FLAGS = flags.FLAGS
 K, V = TypeVar("K"), TypeVar("V")
@@ -84,9 +84,7 @@ def given() -> tuple[ImageDataset, Config]:
     Raises:
         ValueError: naming what is wrong with them.
     """
-    if not tf.config.list_physical_devices("GPU"):
-        # On a CPU TensorFlow's graph optimizer costs more time at each stage's start than it saves later.
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    start_quickly()
     config = _config(FLAGS)
     make_strategy(config.replicas)  # workers must find each other before TensorFlow computes anything
     return images(config, say), config

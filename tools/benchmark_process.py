@@ -42,9 +42,10 @@ class Ours:
         from hmnas_tf.config import PAPER_OPERATIONS, Config
         from hmnas_tf.networks.supernet import Supernet
         from hmnas_tf.space.topology import Topology
-        from hmnas_tf.stages.strategy import make_strategy
+        from hmnas_tf.stages.strategy import make_strategy, start_quickly
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
+        start_quickly()
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         keras.utils.set_random_seed(0)
         self.case, self.config = case, Config()

@@ -84,7 +84,8 @@ class BatchNorm(keras.layers.Layer):
         if fused.replicas() == 1:
             variance = fused.biased(variance, inputs[0])
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving + (value - moving) * (1.0 - BATCH_NORM_MOMENTUM))
+            before = fused.read(moving)
+            moving.assign(before + (value - before) * (1.0 - BATCH_NORM_MOMENTUM))
         return list(outputs)
 
     def _pairs(self, inputs: list) -> list:

@@ -6,6 +6,8 @@ from typing import Any
 
 from keras import ops
 
+from hmnas_tf.layers import fused
+
 
 def binarize(real_mask: Any, threshold: float) -> Any:
     """Returns 1 where a real mask is above the threshold, else 0; its gradient passes straight through (Eq. 4).
@@ -24,7 +26,7 @@ def binarize(real_mask: Any, threshold: float) -> Any:
     >>> binarize([0.002, 0.005, 0.01], threshold=0.005).numpy().tolist()
     [0.0, 0.0, 1.0]
     """
-    real_mask = ops.convert_to_tensor(real_mask)
+    real_mask = fused.read(real_mask)
     hard = ops.cast(real_mask > threshold, real_mask.dtype)
     # A comparison has no gradient. The difference is exactly 0, so the value is exactly 0 or 1; its gradient is 1.
     return hard + (real_mask - ops.stop_gradient(real_mask))

@@ -7,6 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
+NARROW = 3  # columns of the widest kernel whose gradient oneDNN computes fast
+
+
+def read(variable: Any) -> Any:
+    """Returns the value of a variable; everything computed from it then reads the variable once."""
+    return tf.convert_to_tensor(variable)
+
 
 def add(tensors: Sequence[Any]) -> Any:
     """Returns the sum of tensors of one shape, in one pass over memory."""
@@ -19,6 +26,64 @@ def pointwise(x: Any, kernel: Any) -> Any:
     One kernel as fast as a matrix product of reshaped tensors and as a convolution, with fewer nodes around it.
     """
     return tf.raw_ops.Einsum(inputs=[x, kernel], equation="bhwc,cf->bhwf")
+
+
+def combine(shared: Sequence[Any], weights: Any) -> list[Any]:
+    """Returns sum_k weights[e, k] * shared[k] for each edge e, in one matrix product for all edges.
+
+    Args:
+        shared: results that all edges share, all of one shape [batch, height, width, channels].
+        weights: [edges, results].
+    """
+    stacked = tf.raw_ops.Einsum(inputs=[weights, tf.stack(shared)], equation="ek,kbhwc->ebhwc")
+    return tf.unstack(stacked, weights.shape[0])
+
+
+def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
+    """Returns a depthwise convolution, padded by half of the kernel on all sides.
+
+    The gradient of a wide kernel is taken from slices of its columns, because oneDNN has a fast one up to a width of
+    three only: a third of the time for 5x5.
+
+    Args:
+        x: [batch, height, width, channels].
+        kernel: [size, size, channels, 1], of odd size.
+        strides: in both directions.
+
+    Returns:
+        [batch, ceil(height / strides), ceil(width / strides), channels].
+    """
+    size, channels = kernel.shape[1], x.shape[-1]
+    around = [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]]
+    every = dict(strides=[1, strides, strides, 1])
+    settings = every | dict(padding="SAME" if strides == 1 else "VALID")
+    x = x if strides == 1 else tf.pad(x, around)  # "SAME" would pad unevenly
+    if size <= NARROW:
+        return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **settings)
+
+    @tf.custom_gradient
+    def convolve(x: Any, kernel: Any) -> tuple[Any, Any]:
+        def gradients(upstream: Any) -> tuple[Any, Any]:
+            padded = tf.pad(x, around) if strides == 1 else x
+            slices = []
+            for left in range(0, size - NARROW + 1, NARROW - 1):  # two neighbours share a column
+                pads = [left // strides, (size - NARROW - left) // strides]
+                columns = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                    input=padded,
+                    filter_sizes=[size, NARROW, channels, 1],
+                    out_backprop=tf.pad(upstream, [[0, 0], [0, 0], pads, [0, 0]]),
+                    padding="VALID",
+                    **every,
+                )
+                slices.append(columns[:, 1:] if left else columns)
+            to_input = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, **settings
+            )
+            return to_input, tf.concat(slices, 1)
+
+        return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **settings), gradients
+
+    return convolve(x, kernel)
 
 
 def odd_pixels(x: Any) -> Any:
@@ -43,7 +108,7 @@ def dilated(x: Any, rate: int, kernels: Sequence[Any]) -> list[Any]:
     """
     pads = [[0, -size % rate] for size in x.shape[1:3]]
     parts = tf.space_to_batch(x, [rate, rate], pads)
-    results = [tf.nn.depthwise_conv2d(parts, kernel, [1, 1, 1, 1], "SAME") for kernel in kernels]
+    results = [depthwise(parts, kernel) for kernel in kernels]
     return [tf.batch_to_space(result, [rate, rate], pads) for result in results]
 
 
@@ -76,7 +141,10 @@ def normalize_batches(
 
 def biased(variance: Any, x: Any) -> Any:
     """Returns the biased variance of the channels of `x`, given the unbiased one."""
-    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+    if x.shape.is_fully_defined():  # a number, not nodes of the graph
+        count = float(x.shape.num_elements() // x.shape[-1])
+    else:
+        count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
     return variance * ((count - 1.0) / count)
 
 

@@ -56,16 +56,13 @@ class MaskedDepthwiseConv2D(MaskedKernel):
         self._add_kernel(shape, self.kernel_size**2, pixels)
 
     def call(self, inputs):
-        if self.dilation_rate > 1 and len(inputs) == 1:
-            kernels = ops.unstack(self.masked_kernel(), self.edges)
+        if self.dilation_rate == 1:
+            return [fused.depthwise(x, kernel, self.strides) for x, kernel in self.pair(inputs)]
+        kernels = ops.unstack(self.masked_kernel(), self.edges)
+        if len(inputs) == 1:
             return fused.dilated(inputs[0], self.dilation_rate, kernels)
-        padding = "same"
-        if self.strides > 1:  # "same" would pad unevenly
-            around = [self.kernel_size // 2] * 2
-            inputs = [ops.pad(x, [[0, 0], around, around, [0, 0]]) for x in inputs]
-            padding = "valid"
-        settings = dict(strides=self.strides, padding=padding, dilation_rate=self.dilation_rate)
-        return [ops.depthwise_conv(x, kernel, **settings) for x, kernel in self.pair(inputs)]
+        pairs = zip(inputs, kernels, strict=True)
+        return [fused.dilated(x, self.dilation_rate, [kernel])[0] for x, kernel in pairs]
 
     def get_config(self):
         return super().get_config() | {

@@ -75,10 +75,16 @@ class MixedOperation(keras.layers.Layer):
         """Returns the summands of each edge, so that a node can add those of all its edges at once."""
         columns = ops.unstack(weights, len(self.candidates), axis=1)
         source = Source(inputs)
-        results = [
-            candidate.read(source, column, training=training)
-            for candidate, column in zip(self.candidates, columns, strict=True)
-        ]
+        results, shared = [], []
+        for candidate, column in zip(self.candidates, columns, strict=True):
+            same = candidate.shared(source, training)
+            if same is None:
+                results.append(candidate.read(source, column, training=training))
+            else:
+                shared.append((same, column))
+        if shared:
+            tensors, own = zip(*shared, strict=True)
+            results.append(fused.combine(tensors, ops.stack(own, axis=1)))
         return [list(terms) for terms in zip(*results, strict=True)]
 
     def get_config(self):

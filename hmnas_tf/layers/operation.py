@@ -54,6 +54,12 @@ class Operation(keras.layers.Layer):
         """
         return self(source.inputs, weights, training=training)
 
+    def shared(self, source: Source, training: bool | None = None) -> Any:
+        """Returns the result before the edges' weights if it is the same for all edges, else None.
+
+        A mixed operation then adds the shared results of all its operations at once, instead of calling `read`.
+        """
+
     def output_shape_for(self, input_shape: tuple) -> tuple:
         """Returns the shape of each result."""
         batch, height, width, channels = input_shape

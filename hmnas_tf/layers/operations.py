@@ -19,21 +19,21 @@ from typing import Any
 import keras
 from keras import ops
 
-from hmnas_tf.layers import stock
+from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.operation import DepthwiseOperation, Operation
-from hmnas_tf.layers.source import subsample
+from hmnas_tf.layers.source import Source, subsample
 
 package = partial(keras.saving.register_keras_serializable, package="hmnas_tf")
 
 
 def weighted(x: Any, weights: Any, edges: int) -> list:
     """Returns weight * x for each edge."""
-    return [x] * edges if weights is None else [weight * x for weight in ops.unstack(weights, edges)]
+    return [x] * edges if weights is None else fused.combine([x], weights[:, None])
 
 
 @package()
@@ -139,17 +139,28 @@ class Pool(Operation):
     def __init__(self, channels: int, *, kind: str, **kwargs):
         super().__init__(channels, **kwargs)
         self.kind = kind
-        self.batch_norm = BatchNorm(affine=self.affine, edges=self.edges, name="batch_norm")
+        self.batch_norm = BatchNorm(
+            affine=self.affine, edges=self.edges if self.affine else 1, name="batch_norm"
+        )
 
     def build(self, input_shape):
         self.batch_norm.build(self.output_shape_for(input_shape), inputs=1)
 
-    def call(self, inputs, weights=None, training=None):
-        x = subsample(POOLS[self.kind][0](inputs, 3, strides=1, padding="same"), self.strides)
+    def shared(self, source, training=None):
+        return None if self.affine else self._normalized(source, None, training)[0]
+
+    def read(self, source, weights=None, training=None):
+        if self.affine:
+            return self._normalized(source, weights, training)
+        return weighted(self.shared(source, training), weights, self.edges)
+
+    def _normalized(self, source: Source, weights: Any, training: bool | None) -> list:
+        x = subsample(POOLS[self.kind][0](source.inputs, 3, strides=1, padding="same"), self.strides)
         return self.batch_norm.call([x], weights, training=training)
 
     def stock(self, x, name, edge, weight=1.0):
         x = self.stock_pool(x, name)
+        edge = edge if self.affine else 0
         return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge, weight=weight)
 
     def stock_pool(self, x: Any, name: str) -> Any:
@@ -176,6 +187,9 @@ class Identity(Operation):
     def build(self, input_shape):
         if self.reduce is not None:
             self.reduce.build(input_shape)
+
+    def shared(self, source, training=None):
+        return source.inputs if self.reduce is None else None
 
     def read(self, source, weights=None, training=None):
         if self.reduce is not None:

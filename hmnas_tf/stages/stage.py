@@ -104,7 +104,7 @@ def differentiate(loss: Callable[[], Any], values: list[Any]) -> tuple[Any, list
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         result = loss()
-        scaled = result / replicas
+        scaled = result / replicas if replicas > 1 else result
     found = tape.gradient(scaled, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     if replicas > 1:
         found = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, found)
@@ -116,7 +116,9 @@ def apply(
 ) -> None:
     """Lets an optimizer use gradients that are equal on all replicas; Keras sums over replicas, hence the division."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    optimizer.apply_gradients(zip((gradient / replicas for gradient in found), variables, strict=True))
+    if replicas > 1:
+        found = [gradient / replicas for gradient in found]
+    optimizer.apply_gradients(zip(found, variables, strict=True))
 
 
 def clip(found: Sequence[Any], norm: float) -> list[Any]:
