@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from benchmark_process import MATRIX
+from benchmark_process import BATCHES, MATRIX
 from measured_part import processor, publish, require_marks
 
 from hmnas_tf import atomic, command_line
@@ -36,6 +36,9 @@ STEPS = (  # process, task, title, passes: forward, back to the inputs, to the k
     ("search", "search", "search step: architecture and weights", 5),
     ("search", "weights", "the same without an architecture step", 3),
     ("pytorch", "weights", "PyTorch: the same without an architecture step", 3),
+    ("search", "half", "two steps, one of them with an architecture step", 8),
+    ("pytorch", "half", "PyTorch: two steps, one of them with an architecture step", 8),
+    ("search", "pipeline", f"input pipeline: {BATCHES} augmented batches, and nothing else", 0),
     ("mask", "mask", "step of mask search", 3),
     ("derived", "finetune", "fine-tuning step, half of all operations", 0),
     ("pytorch", "inference", "PyTorch: inference of the supernet", 1),

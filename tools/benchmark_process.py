@@ -18,6 +18,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 CLASSES, CELLS = 10, 3
+IMAGES, BATCHES = 4096, 50  # of which the input pipeline makes so many batches
 MATRIX = 2048  # rows and columns of the product that tells the machine's ceiling
 Tasks = dict[str, Callable[[], Any]]
 
@@ -44,8 +45,8 @@ class Ours:
         from hmnas_tf.space.topology import Topology
         from hmnas_tf.stages.strategy import make_strategy, start_quickly
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
         start_quickly()
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         keras.utils.set_random_seed(0)
         self.case, self.config = case, Config()
@@ -106,7 +107,33 @@ class Ours:
 
         a, b = (tf.random.normal((MATRIX, MATRIX), seed=seed) for seed in (0, 1))
         product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, b)))
-        return {"search": lambda: decided(1), "weights": lambda: decided(0), "product": product}
+        return {
+            "search": lambda: decided(1),
+            "weights": lambda: decided(0),
+            "half": lambda: (decided(1), decided(0)),
+            "pipeline": self._pipeline(),
+            "product": product,
+        }
+
+    def _pipeline(self) -> Callable[[], Any]:
+        """Returns what makes batches of training images as a search of CIFAR-10 does, and nothing else."""
+        from hmnas_tf.data.pipeline import training_batches
+
+        random = np.random.default_rng(0)
+        channels = self.image_shape[-1]
+        batches = training_batches(
+            random.integers(256, size=(IMAGES, *self.image_shape), dtype=np.uint8),
+            random.integers(CLASSES, size=IMAGES),
+            batch_size=self.case["batch"],
+            start_step=0,
+            total_steps=10**6,
+            seed=0,
+            augmentation=("crop", "flip"),
+            mean=(0.5,) * channels,
+            std=(0.25,) * channels,
+        )
+        iterator = iter(batches)
+        return lambda: [next(iterator) for _ in range(BATCHES)]
 
     def mask(self) -> Tasks:
         """A step of mask search."""
@@ -240,6 +267,7 @@ class Theirs:
         return {
             "search": search,
             "weights": lambda: step(sgd, weights, self.batches[0]),
+            "half": lambda: (search(), step(sgd, weights, self.batches[0])),
             "inference": inference,
         }
 

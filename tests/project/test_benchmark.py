@@ -37,6 +37,7 @@ def test_every_step_is_timed_as_often_and_the_table_has_the_medians(tmp_path):
     (found,) = json.loads(times.read_text(encoding="utf-8"))
     timed = {"search/search", "search/weights", "search/product", "mask/mask", "derived/finetune"}
     timed |= {"derived/inference", "pytorch/search", "pytorch/weights", "pytorch/inference"}
+    timed |= {"search/half", "pytorch/half", "search/pipeline"}
     assert set(found["times"]) == timed
     assert all(len(rows) == 3 and min(t["wall"] for t in rows) > 0 for rows in found["times"].values())
     # Two passes make a larger graph than one, a way back a larger one than none.
