@@ -52,6 +52,8 @@ class Operation(keras.layers.Layer):
             weights: mixing weights [edges], or None for ones.
             training: as in `call`.
         """
+        if type(self).call is Operation.call:  # which would come here again
+            raise NotImplementedError(f"{type(self).__name__}: expected a method `call` or `read`.")
         return self(source.inputs, weights, training=training)
 
     def shared(self, source: Source, training: bool | None = None) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hmnas_tf.layers.operation import Operation
 from hmnas_tf.layers.operations import OPERATIONS, SeparableUnit
 
 C = 4
@@ -178,3 +179,8 @@ def test_stride_2_with_an_odd_dilation_is_refused():
     """The short-cut of reading every second pixel needs taps that lie on such pixels."""
     with pytest.raises(ValueError, match="dilation_rate=3"):
         SeparableUnit(C, kernel_size=3, strides=2, dilation_rate=3)
+
+
+def test_an_operation_that_computes_nothing_is_refused(images):
+    with pytest.raises(NotImplementedError, match="Operation: expected a method `call` or `read`"):
+        Operation(4).call(images(1, 8, 8, 4))
