@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-import tensorflow as tf
+from hmnas_tf.quiet import quietly
+
+with quietly():  # before anything else imports it
+    import tensorflow as tf
+
 from absl import app, flags, logging
 
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset, load_dataset
+from hmnas_tf.flag_files import with_flag_files
 from hmnas_tf.preflight import CHOICES, LISTS, check_names
 from hmnas_tf.progress import Say, silent
 from hmnas_tf.run_folder import RunFolder, read_flag_lines
@@ -31,6 +37,11 @@ DATA_FLAGS = (
     "holdout",
     "seed",
 )
+KINDS = {  # of flags that hold no words
+    flags.BooleanParser: "true or false",
+    flags.IntegerParser: "a whole number",
+    flags.FloatParser: "a number",
+}
 EXPECTED = (  # what is the user's to mend: one line, no traceback
     ValueError,
     ImportError,
@@ -116,7 +127,9 @@ def recorded_settings(workdir: Path) -> Config:
     try:
         values(["run.flags", *read_flag_lines(path)])
     except flags.Error as error:
-        raise ValueError(f"{path} is not what a run of this version wrote: {error}") from error
+        raise ValueError(
+            f"{path} is not what a run of this version wrote: {of_flag(error, values)}"
+        ) from error
     return _config(values)
 
 
@@ -173,43 +186,31 @@ def in_words(error: Exception) -> str:
 def parse(command: str, argv: list[str]) -> list[str]:
     """Parses the command line and returns the words that are no flags; a bad flag is one line and exit code 2."""
     try:
-        return FLAGS([argv[0], *with_flag_files(argv[1:])])
+        words = FLAGS([argv[0], *with_flag_files(argv[1:])])
     except (flags.Error, ValueError) as error:
-        fail(command, error)
+        fail(command, of_flag(error, FLAGS))
+    with quietly():  # the first look for GPUs; TensorFlow has `app.run` do it, right after this
+        tf.config.list_physical_devices()
+    return words
 
 
-def with_flag_files(arguments: Sequence[str], within: tuple[Path, ...] = ()) -> list[str]:
-    """Returns arguments with the lines of flag files in the place of `--flagfile=FILE`.
-
-    absl does it too, but leaves out a file that names itself, and stumbles over byte order marks.
-
-    Raises:
-        ValueError: if a file cannot be read, is no text in UTF-8, or names itself, also through others.
-    """
-    found, rest = [], iter(arguments)
-    for argument in rest:
-        name, equals, value = argument.partition("=")
-        if name in ("--flagfile", "-flagfile"):
-            path = Path(value if equals else next(rest, "")).expanduser()
-            found += with_flag_files(_lines(path, within), (*within, path.resolve()))
-        else:
-            found.append(argument)
-            if argument == "--":
-                return [*found, *rest]
-    return found
-
-
-def _lines(path: Path, within: tuple[Path, ...]) -> list[str]:
-    if path.resolve() in within:
-        raise ValueError(f"flagfile={str(path)!r} names itself: remove the line --flagfile={path} from it.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"flagfile={str(path)!r} cannot be read as UTF-8 text ({error}): pass a file with one flag a line."
-        ) from error
-    lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith(("#", "//"))]
+def of_flag(error: Exception, flag_values: flags.FlagValues) -> str:
+    """Returns what is wrong with a flag; of numbers and booleans absl only tells what Python says."""
+    found = re.match(r"flag --(\w+)=(.*): ", str(error), re.DOTALL)
+    if not isinstance(error, flags.IllegalFlagValueError) or not found or found[1] not in flag_values:
+        return str(error)
+    name, parser = found[1], flag_values[found[1]].parser
+    value = str(error).removeprefix(f"flag --{name}=").removesuffix(f": {error.__context__}")
+    expected = [word for kind, word in KINDS.items() if isinstance(parser, kind)]
+    if not expected:
+        return str(error)
+    for bound, word in (("lower_bound", "at least"), ("upper_bound", "at most")):
+        if getattr(parser, bound, None) is not None:
+            expected.append(f"{word} {getattr(parser, bound)}")
+    example = f"--{name}={flag_values[name].default}".lower()
+    return (
+        f"flag --{name}={value}: expected {', '.join(expected)}, received {value!r}: pass it as in {example}."
+    )
 
 
 def say(line: str) -> None:

@@ -48,6 +48,15 @@ def flag(*arguments: str, words: Sequence[str] = ()):
 CASES |= {
     "unknown flag": flag("--no_such_flag=1", words=["no_such_flag"]),
     "flag without a number": flag("--batch_size=many", words=["batch_size", "many"]),
+    "no whole number": flag(
+        "--cells=three", words=["--cells=three: expected a whole number, at least 1", "--cells=3."]
+    ),
+    "no number": flag(
+        "--holdout=half", words=["--holdout=half: expected a number", "at most 0.9", "--holdout=0.0."]
+    ),
+    "no boolean": flag(
+        "--download=maybe", words=["--download=maybe: expected true or false", "--download=false."]
+    ),
     "negative number": flag("--cells=-1", words=["cells", "-1"]),
     "out of range": flag("--weight_momentum=2", words=["--weight_momentum=2", "0.999"]),
     "unknown stem": flag("--stem=vgg", words=["--stem=vgg", "cifar", "imagenet"]),
@@ -152,7 +161,21 @@ CASES |= {
 
 @case
 def no_such_flag_file(folder, patterns):
-    return search(folder, f"--flagfile={folder / 'none.flags'}"), ["none.flags"]
+    return search(folder, f"--flagfile={folder / 'none.flags'}"), [
+        "none.flags",
+        "No such file",
+        "one flag a line",
+    ]
+
+
+@case
+def folder_as_flag_file(folder, patterns):
+    return search(folder, f"--flagfile={folder}"), [str(folder), "Is a directory", "one flag a line"]
+
+
+@case
+def flag_file_without_a_name(folder, patterns):
+    return search(folder, "--flagfile="), ["flagfile is missing a name"]
 
 
 # Folders of images
