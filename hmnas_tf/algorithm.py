@@ -16,7 +16,7 @@ from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.preflight import check, named
-from hmnas_tf.progress import Say, silent
+from hmnas_tf.progress import Say, counted, silent
 from hmnas_tf.publication import SearchResult, publish, reread
 from hmnas_tf.results_table import derivation_lines
 from hmnas_tf.run import Run, opened, precision
@@ -67,7 +67,7 @@ def run_stages(run: Run) -> SearchResult:
     """Does what is left to do of a run; the chief of several workers publishes its result."""
     supernet = search_architecture(run) if run.config.searches else None
     genotype = architecture(run, supernet)
-    with run.building():
+    with run.building("the derived network, to be fine-tuned"):
         network = initial_network(run, genotype, supernet)
     fine_tune(run, genotype, network)  # line 12
     with precision("float32"):
@@ -112,8 +112,8 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
         seed=run.seed("decisions"),
     )
     run.say(
-        f"Stage 1 of 3, supernet training: {config.supernet_epochs} epochs of {steps} steps; "
-        f"{counting.parameters(supernet.network_weights):,} weights, {int(table.sum())} steps for "
+        f"Stage 1 of 3, supernet training: {counted(config.supernet_epochs, 'epoch')} of {counted(steps, 'step')}; "
+        f"{counting.parameters(supernet.network_weights):,} weights, {counted(int(table.sum()), 'step')} for "
         f"{counting.parameters(supernet.architecture_parameters)} architecture parameters"
     )
     with run.strategy.scope():
@@ -179,7 +179,7 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
             operation_price=config.operation_price,
         )
     run.say(
-        f"Stage 2 of 3, mask search: {config.mask_epochs} epochs of {steps} steps; "
+        f"Stage 2 of 3, mask search: {counted(config.mask_epochs, 'epoch')} of {counted(steps, 'step')}; "
         f"{counting.parameters(supernet.weight_masks):,} weight masks, "
         f"{counting.parameters(supernet.architecture_masks)} operation and edge masks"
     )
@@ -205,12 +205,12 @@ def measure_searched(run: Run, supernet: Supernet) -> None:
     if run.done("searched"):
         return
     config, genotype = run.config, searched_genotype(run, supernet)
-    with run.building():
+    with run.building("what the masks leave, to measure it"):
         network = derive(supernet, genotype, run.dataset.image_shape)
     meter = run.meter(network)
     if config.derivation not in READ_MASKS:  # mask search has re-estimated the statistics itself
         meter.estimate_statistics()
-    run.say(derivation_lines(genotype))
+    run.say(derivation_lines(genotype, config.cell_sharing))
     run.record(
         "searched",
         config.mask_epochs if config.derivation in READ_MASKS else 0,
@@ -231,8 +231,8 @@ def fine_tune(run: Run, genotype: Genotype, network: keras.Model) -> None:
     size = counting.size_of(network)
     if total:
         run.say(
-            f"Stage 3 of 3, fine-tuning: {config.finetune_epochs} epochs of {steps} steps; {size['params']:,} weights, "
-            f"{size['params_nonzero']:,} of them not 0"
+            f"Stage 3 of 3, fine-tuning: {counted(config.finetune_epochs, 'epoch')} of {counted(steps, 'step')}; "
+            f"{size['params']:,} weights, {size['params_nonzero']:,} of them not 0"
         )
         schedule = learning_rates.FINETUNE_SCHEDULES[config.finetune_schedule]
         with run.strategy.scope():

@@ -64,7 +64,7 @@ def regularization(
     config = run.config
     if not config.drop_path and not config.auxiliary_weight:
         return None
-    with run.building():
+    with run.building("what drop path and auxiliary head need"):
         trained = training_network(
             network, genotype, drop_path=config.drop_path > 0, auxiliary=config.auxiliary_weight > 0
         )

@@ -123,6 +123,20 @@ def _check_search(config: Config, dataset: ImageDataset) -> None:
         )
 
 
+def require_multiples(config: Config, replicas: int) -> None:
+    """Refuses batches that replicas cannot share equally.
+
+    Raises:
+        ValueError: naming the setting and what would do.
+    """
+    for name in ("batch_size", "finetune_batch_size"):
+        if getattr(config, name) % replicas:
+            raise ValueError(
+                f"{name}={getattr(config, name)} cannot be shared equally by {replicas} replicas: take a multiple of "
+                f"{replicas}."
+            )
+
+
 def given_genotype(config: Config) -> Genotype:
     """Returns the architecture that `--genotype` names: a published one, or that of a file.
 

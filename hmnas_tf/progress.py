@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 Say = Callable[[str], None]  # shows a line to the user
@@ -94,6 +95,38 @@ def watched(
     for count, item in enumerate(items):
         progress.done(count, str(item) if named else "")
         yield item
+
+
+class Spent:
+    """Adds up what parts of long work take, to tell it at the end.
+
+    Args:
+        clock: returns seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock, self._start = clock, clock()
+        self._parts: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """What happens inside belongs to a part."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._parts[part] = self._parts.get(part, 0.0) + self._clock() - began
+
+    def words(self, rest: str) -> str:
+        """Returns all seconds and those of each part; `rest` says what belongs to none."""
+        whole = self._clock() - self._start
+        parts = {**self._parts, rest: whole - sum(self._parts.values())}
+        return f"{whole:.0f} s: " + ", ".join(f"{seconds:.0f} s {part}" for part, seconds in parts.items())
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number and what is counted, such as `1 epoch` or `2,000 epochs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def time_left(seconds: float) -> str:

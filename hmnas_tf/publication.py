@@ -60,7 +60,8 @@ def publish(run: Run, model: keras.Model) -> np.ndarray:
     network = _network(run.folder, run.dataset, model)
     names = artifacts_of(["keras", *config.formats], config.quantize)
     logits = network.logits(run.dataset.x_test)
-    written = _export(run.folder, run.dataset, network, names, run.say, logits)
+    with run.spent.on("writing and checking the files"):
+        written = _export(run.folder, run.dataset, network, names, run.say, logits)
     final = run.folder.results["stages"]["finetuned"]
     derived = {
         "params_dense": final["params"],
@@ -76,6 +77,7 @@ def publish(run: Run, model: keras.Model) -> np.ndarray:
         f"folded for inference: {folded['params']:,} parameters, {folded['params_nonzero']:,} of them not 0, "
         f"{folded['flops']:,} multiply-adds"
     )
+    run.say(f"this start took {run.spent.words('building networks and measuring them')}")
     return logits
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hmnas_tf.progress import counted
 from hmnas_tf.space.genotype import Genotype
+from hmnas_tf.space.topology import sharing_groups
 
 ROWS = (("supernet", "Supernet"), ("searched", "Searched network"), ("finetuned", "After fine-tuning"))
 COLUMNS = ("stage", "test error", "parameters", "reduction", "non-zero", "seconds")
@@ -45,14 +47,31 @@ def stages_table(results: Mapping[str, Any]) -> str:
     )
 
 
-def derivation_lines(genotype: Genotype) -> str:
-    """Returns what each cell keeps, one line each."""
-    lines = []
+def derivation_lines(genotype: Genotype, cell_sharing: str) -> str:
+    """Returns what each cell keeps, one line each, and what they keep together.
+
+    Args:
+        genotype: the architecture.
+        cell_sharing: key of `topology.CELL_SHARINGS`; the lines of mask search count cells that share masks once.
+    """
+    lines, kept = [], []
     for index, cell in enumerate(genotype.cells):
         genes = [gene for _, gene in cell.edges()]
         operations = sum(len(gene.operations) for gene in genes)
         lines.append(
-            f"derivation: cell {index} keeps {len(genes)} of {len(genotype.topology.edges)} edges with {operations} "
-            f"operations into {len(cell.living_nodes())} nodes"
+            f"derivation: cell {index} keeps {len(genes)} of {counted(len(genotype.topology.edges), 'edge')} with "
+            f"{counted(operations, 'operation')} into {counted(len(cell.living_nodes()), 'node')}"
         )
+        kept.append((len(genes), operations))
+    groups = sharing_groups(genotype.topology.plans, cell_sharing)
+    once = dict(zip(reversed(groups), reversed(kept), strict=True)).values()  # the first cell of each group
+    built = genotype.count()
+    lines.append(
+        f"derivation: {_total(built['edges'], built['operations'])} in the network; "
+        f"{_total(*map(sum, zip(*once, strict=True)))} if cells with the same masks count once, as in mask search"
+    )
     return "\n".join(lines)
+
+
+def _total(edges: int, operations: int) -> str:
+    return f"{counted(edges, 'edge')} with {counted(operations, 'operation')}"

@@ -19,8 +19,8 @@ from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
 from hmnas_tf.manifest import git_commit, machine, versions
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.possession import copied, held
-from hmnas_tf.preflight import topology_of
-from hmnas_tf.progress import Say, silent
+from hmnas_tf.preflight import require_multiples, topology_of
+from hmnas_tf.progress import Say, Spent, silent
 from hmnas_tf.run_folder import RunFolder
 from hmnas_tf.stages import telemetry
 from hmnas_tf.stages.architecture_history import ArchitectureHistory
@@ -46,6 +46,7 @@ class Run:
         folder: where everything is kept.
         strategy: the devices.
         say: shows a line to the user.
+        spent: seconds since the run was opened in this process.
     """
 
     dataset: ImageDataset
@@ -53,6 +54,7 @@ class Run:
     folder: RunFolder
     strategy: tf.distribute.Strategy
     say: Say
+    spent: Spent = dataclasses.field(default_factory=Spent)
 
     @property
     def augmentation(self) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ class Run:
     def new_supernet(self) -> Supernet:
         """Returns an untrained supernet for this run's settings and data."""
         config = self.config
-        with self.building():
+        with self.building("the supernet"):
             supernet = Supernet(
                 topology_of(config),
                 self.dataset.num_classes,
@@ -81,8 +83,9 @@ class Run:
         return supernet
 
     @contextmanager
-    def building(self) -> Iterator[None]:
-        """Variables made inside belong to the strategy and have the run's precision."""
+    def building(self, what: str) -> Iterator[None]:
+        """Says so; variables made inside belong to the strategy and have the run's precision."""
+        self.say(f"building {what}")
         with self.strategy.scope(), precision("mixed_bfloat16" if self.config.mixed_precision else "float32"):
             yield
 
@@ -176,16 +179,18 @@ class Run:
                 ArchitectureHistory(searched, title, steps_per_epoch, history),
                 ArchitectureBoard(searched, title, epochs, history, board / "architecture"),
             ]
-        fit(
-            stage,
-            batches,
-            epochs=epochs,
-            steps_per_epoch=steps_per_epoch,
-            directory=self.folder.checkpoints(key),
-            checkpoint_steps=self.config.checkpoint_steps,
-            callbacks=callbacks,
-            verbose=1 if terminal else 0,
-        )
+        self.say(f"{title}: the first step builds a graph, which may take some tens of seconds")
+        with self.spent.on("in the epochs"):
+            fit(
+                stage,
+                batches,
+                epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
+                directory=self.folder.checkpoints(key),
+                checkpoint_steps=self.config.checkpoint_steps,
+                callbacks=callbacks,
+                verbose=1 if terminal else 0,
+            )
 
     def warn(self, lines: Iterable[str]) -> None:
         """Shows warnings to the user, one line each."""
@@ -219,7 +224,7 @@ def opened(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy, number = make_strategy(config.replicas), worker()
-    _require_multiples(config, strategy.num_replicas_in_sync)
+    require_multiples(config, strategy.num_replicas_in_sync)
     with copied(workdir, number) if number else held(workdir) as path:
         run = Run(dataset, config, RunFolder(path, config), strategy, silent if number else say)
         run.folder.refuse_other_data(dataset.describe())
@@ -234,15 +239,6 @@ def opened(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say)
             )
         yield run
         wait_for_all(strategy)  # for the chief, to whom a worker that ends is one that has crashed
-
-
-def _require_multiples(config: Config, replicas: int) -> None:
-    for name in ("batch_size", "finetune_batch_size"):
-        if getattr(config, name) % replicas:
-            raise ValueError(
-                f"{name}={getattr(config, name)} cannot be shared equally by {replicas} replicas: take a multiple of "
-                f"{replicas}."
-            )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from hmnas_tf.progress import Progress, silent, time_left, watched
+from hmnas_tf.progress import Progress, Spent, counted, silent, time_left, watched
 
 
 class Clock:
@@ -103,3 +103,17 @@ def test_lines_hold_no_control_characters():
 )
 def test_the_time_left_is_rough_and_readable(seconds, words):
     assert time_left(seconds) == words
+
+
+def test_all_seconds_are_told():
+    clock = Clock()
+    spent = Spent(clock)
+    for part, seconds in (("training", 20), ("writing", 5), ("training", 8)):
+        with spent.on(part):
+            clock.now += seconds
+        clock.now += 2
+    assert spent.words("building") == "39 s: 28 s training, 5 s writing, 6 s building"
+
+
+def test_one_is_no_plural():
+    assert [counted(n, "epoch") for n in (0, 1, 2000)] == ["0 epochs", "1 epoch", "2,000 epochs"]

@@ -110,4 +110,5 @@ class Meter:
 
     def estimate_statistics(self) -> None:
         """Re-estimates the network's batch statistics."""
+        self._say("batch statistics: estimated again; the first step builds a graph")
         self._statistics.estimate(self._training, self._say)

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from hmnas_tf import atomic
-from hmnas_tf.progress import Progress, Say, silent, time_left
+from hmnas_tf.progress import Progress, Say, counted, silent, time_left
 
 COLUMNS = (  # those of the architecture are explained in `architecture_telemetry`
     "stage",
@@ -65,7 +65,8 @@ class TestError(keras.callbacks.Callback):
 class EpochTelemetry(keras.callbacks.Callback):
     """Writes one row of `metrics.csv` and says one line for each epoch; rows of a repeated epoch are replaced.
 
-    The line ends with the time that the rest of the stage will take, judged by the epochs of this process.
+    The line ends with the time that the rest of the stage will take, judged by the epochs of this process; after the
+    first, whose first step also builds the graph, by its other steps.
 
     Args:
         name: of the stage, in words.
@@ -96,12 +97,14 @@ class EpochTelemetry(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
+        self._step_ends: list[float] = []
         # After a restart within an epoch only the rest of it is counted.
         steps = (self.params or {}).get("steps") or self.steps_per_epoch
         what = f"{self.name} epoch {epoch + 1}/{self.epochs}, steps"
         self._steps = Progress(self.say_steps, what, steps, every=WITHIN_EPOCH)
 
     def on_train_batch_end(self, batch, logs=None):
+        self._step_ends.append(time.monotonic())
         self._steps.done(batch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -115,11 +118,15 @@ class EpochTelemetry(keras.callbacks.Callback):
         row["strongest"] = _strongest(row)
         write_row(self.path, row)
         self._durations.append(seconds)
-        # The first epoch also builds the graphs.
-        usual = statistics.median(self._durations[1:] or self._durations)
+        usual = statistics.median(self._durations[1:] or [self._without_building()])
         rest = usual * (self.epochs - epoch - 1)
         line = _line(self.name, epoch + 1, self.epochs, row)
         self.say(f"{line}, {time_left(rest)}" if rest else line)
+
+    def _without_building(self) -> float:
+        """Returns what the first epoch would have taken with its graph built, 0 if its steps were too few to tell."""
+        ends = self._step_ends
+        return self.steps_per_epoch * (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 0.0
 
 
 def _strongest(logs: dict[str, Any]) -> str:
@@ -142,9 +149,8 @@ def _line(name: str, epoch: int, epochs: int, row: dict[str, Any]) -> str:
         parts.append(f"operation entropy {row['operation_entropy']:.3f}")
         parts.append(f"{100 * row['parameterless_share']:.0f} % of edges parameterless")
     if "operations" in row:
-        parts.append(
-            f"{row['operations']} operations, {row['edges']} edges, {100 * row['weight_density']:.1f} % weights"
-        )
+        survivors = f"{counted(row['operations'], 'operation')}, {counted(row['edges'], 'edge')}"
+        parts.append(f"{survivors}, {100 * row['weight_density']:.1f} % weights")
     return "  ".join([*parts, f"{row['seconds']:.1f} s"])
 
 

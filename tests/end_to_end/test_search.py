@@ -182,10 +182,15 @@ def test_metrics_have_a_row_for_every_epoch(whole):
 def test_a_run_says_what_it_does(whole):
     text = "\n".join(whole.lines)
     for part in (
+        "building the supernet",
         "Stage 1 of 3, supernet training",
+        "supernet training: the first step builds a graph",
+        "batch statistics: estimated again",
         "Stage 2 of 3, mask search",
         "derivation: cell 1",
+        "building the derived network",
         "Stage 3 of 3, fine-tuning",
+        "s building networks and measuring them",
         "After fine-tuning",
         "model/model.onnx",
     ):

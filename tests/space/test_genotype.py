@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hmnas_tf.results_table import derivation_lines
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 from hmnas_tf.space.topology import Edge, Topology
 
@@ -291,3 +292,18 @@ def test_weighted_is_what_was_learned():
     edge = EdgeGene(0, 1.0, (OperationGene("a", 1.0),))
     topology = Topology(initial_channels=4, cells=1, nodes=1, operations=("a", "b"))
     assert not Genotype(topology, (CellGene(((edge,),)),)).weighted
+
+
+@pytest.mark.parametrize(
+    ("sharing", "once"), [("type", "3 edges with 4 operations"), ("cell", "5 edges with 7 operations")]
+)
+def test_the_lines_of_a_derivation_count_shared_cells_in_both_ways(sharing, once):
+    """Cells 1 and 2 are reduction cells, so with `type` the first two cells have all masks. Nobody reads cell 1."""
+    topology = Topology(initial_channels=4, cells=3, nodes=2, operations=("a", "b"))
+    one = CellGene(((edge(0, "a"),), ()))
+    many = CellGene(((edge(0, "a", "b"),), (edge(2, "a"),)))
+    first, _, third, total = derivation_lines(Genotype(topology, (one, many, many)), sharing).splitlines()
+    assert first == "derivation: cell 0 keeps 1 of 5 edges with 1 operation into 1 node"
+    assert third == "derivation: cell 2 keeps 2 of 5 edges with 3 operations into 2 nodes"
+    assert total.startswith("derivation: 3 edges with 4 operations in the network; ")
+    assert f"; {once} if cells with the same masks count once" in total

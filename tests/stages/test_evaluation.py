@@ -71,6 +71,7 @@ def test_long_passes_say_how_far_they_are(make_stock_network, examples, monkeypa
     assert [line.split(",")[0] for line in lines] == [
         "evaluation: 1 of 3 (33 %) done",
         "evaluation: 2 of 3 (66 %) done",
+        "batch statistics: estimated again; the first step builds a graph",
         "batch statistics: 1 of 2 (50 %) done",
     ]
 

@@ -111,20 +111,31 @@ def test_a_line_tells_the_time_left_of_the_stage_and_the_row_does_not(tmp_path, 
     lines, now = [], [0.0]
     monkeypatch.setattr(telemetry_module.time, "monotonic", lambda: now[0])
     telemetry = EpochTelemetry("mask search", 5, 2, tmp_path / "metrics.csv", lines.append)
-    for epoch, seconds in enumerate((600.0, 60.0, 60.0, 120.0, 60.0)):
+    for epoch, (first, second) in enumerate(((560, 40), (30, 30), (30, 30), (60, 60), (30, 30))):
         watched(telemetry, 2 * (epoch + 1))
         telemetry.on_epoch_begin(epoch)
-        now[0] += seconds
+        for step, seconds in enumerate((first, second)):
+            now[0] += seconds
+            telemetry.on_train_batch_end(step)
         telemetry.on_epoch_end(epoch, dict(loss=0.5, error=12.0))
-    # The first epoch, which also builds graphs, is the measure only while there is no other.
+    # The first step, which also builds the graph, is no measure; while there is one epoch only, its other steps are.
     assert [line.split(" s, ")[1:] for line in lines] == [
-        ["about 40 min left"],
+        ["about 5 min left"],
         ["about 3 min left"],
         ["about 2 min left"],
         ["about 60 s left"],
         [],
     ]
     assert "left" not in (tmp_path / "metrics.csv").read_text(encoding="utf-8")
+
+
+def test_one_step_is_no_measure(tmp_path):
+    lines = []
+    telemetry = watched(EpochTelemetry("mask search", 5, 1, tmp_path / "metrics.csv", lines.append), 1)
+    telemetry.on_epoch_begin(0)
+    telemetry.on_train_batch_end(0)
+    telemetry.on_epoch_end(0, dict(loss=0.5, error=12.0))
+    assert "left" not in lines[0]
 
 
 def test_a_long_epoch_says_how_far_it_is(tmp_path, monkeypatch):
