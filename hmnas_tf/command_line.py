@@ -196,6 +196,9 @@ def parse(command: str, argv: list[str]) -> list[str]:
 
 def of_flag(error: Exception, flag_values: flags.FlagValues) -> str:
     """Returns what is wrong with a flag; of numbers and booleans absl only tells what Python says."""
+    missing = re.fullmatch(r"Missing value for flag --(\w+)", str(error))
+    if missing:
+        return f"flag --{missing[1]} has no value: pass it as in --{missing[1]}=VALUE."
     found = re.match(r"flag --(\w+)=(.*): ", str(error), re.DOTALL)
     if not isinstance(error, flags.IllegalFlagValueError) or not found or found[1] not in flag_values:
         return str(error)

@@ -57,6 +57,7 @@ CASES |= {
     "no boolean": flag(
         "--download=maybe", words=["--download=maybe: expected true or false", "--download=false."]
     ),
+    "no value": flag("--cells", words=["--cells has no value", "--cells=VALUE"]),
     "negative number": flag("--cells=-1", words=["cells", "-1"]),
     "out of range": flag("--weight_momentum=2", words=["--weight_momentum=2", "0.999"]),
     "unknown stem": flag("--stem=vgg", words=["--stem=vgg", "cifar", "imagenet"]),

@@ -56,6 +56,26 @@ def test_killed_within_trials_it_is_uninterrupted(smallest, tuned, tmp_path):
         assert [name for name in found if found[name].tobytes() != expected[name].tobytes()] == []
 
 
+def test_four_trials_on_digits_survive_kills(smallest, tmp_path):
+    run = tmp_path / "run"
+    more = ("--dataset=digits", "--train_examples=200", "--test_examples=40", "--trials=4")
+    arguments = [*smallest(run), *TUNING, *more]
+    for trial in (1, 3):
+        command = Command("tune", arguments, tmp_path / f"killed in trial {trial}")
+        kill(command, run / "trials" / f"trial_{trial}" / "run", "supernet", False, 0.02)
+    command = Command("tune", arguments, tmp_path / "last")
+    assert command.wait(300) == 0, command.complained
+    assert next(line for line in command.shown.splitlines() if line.startswith("trial ")).startswith(
+        "trial 3 of 4"
+    )
+    found = rows(run / "leaderboard.csv")
+    assert sorted(row["trial"] for row in found) == [f"trial_{trial}" for trial in range(4)]
+    assert {row["status"] for row in found} == {"completed"}
+    scores = [float(row["score"]) for row in found]
+    assert scores == sorted(scores)
+    assert (run / "best.flags").exists()
+
+
 def test_terminated_it_says_so_and_another_may_not_enter(smallest, tuned, tmp_path):
     run = tmp_path / "run"
     command = Command("tune", [*smallest(run), *TUNING], tmp_path / "first")
