@@ -7,7 +7,7 @@ from typing import Any
 
 from hmnas_tf.progress import counted
 from hmnas_tf.space.genotype import Genotype
-from hmnas_tf.space.topology import sharing_groups
+from hmnas_tf.space.topology import first_of_groups, sharing_groups
 
 ROWS = (("supernet", "Supernet"), ("searched", "Searched network"), ("finetuned", "After fine-tuning"))
 COLUMNS = ("stage", "test error", "parameters", "reduction", "non-zero", "seconds")
@@ -54,21 +54,18 @@ def derivation_lines(genotype: Genotype, cell_sharing: str) -> str:
         genotype: the architecture.
         cell_sharing: key of `topology.CELL_SHARINGS`; the lines of mask search count cells that share masks once.
     """
-    lines, kept = [], []
+    lines = []
     for index, cell in enumerate(genotype.cells):
-        genes = [gene for _, gene in cell.edges()]
-        operations = sum(len(gene.operations) for gene in genes)
+        kept = genotype.count([index])
         lines.append(
-            f"derivation: cell {index} keeps {len(genes)} of {counted(len(genotype.topology.edges), 'edge')} with "
-            f"{counted(operations, 'operation')} into {counted(len(cell.living_nodes()), 'node')}"
+            f"derivation: cell {index} keeps {kept['edges']} of {counted(len(genotype.topology.edges), 'edge')} with "
+            f"{counted(kept['operations'], 'operation')} into {counted(len(cell.living_nodes()), 'node')}"
         )
-        kept.append((len(genes), operations))
     groups = sharing_groups(genotype.topology.plans, cell_sharing)
-    once = dict(zip(reversed(groups), reversed(kept), strict=True)).values()  # the first cell of each group
-    built = genotype.count()
+    once = genotype.count(first_of_groups(groups, range(len(groups))))
     lines.append(
-        f"derivation: {_total(built['edges'], built['operations'])} in the network; "
-        f"{_total(*map(sum, zip(*once, strict=True)))} if cells with the same masks count once, as in mask search"
+        f"derivation: {_total(**genotype.count())} in the network; "
+        f"{_total(**once)} if cells with the same masks count once, as in mask search"
     )
     return "\n".join(lines)
 

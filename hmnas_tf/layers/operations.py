@@ -160,7 +160,6 @@ class Pool(Operation):
 
     def stock(self, x, name, edge, weight=1.0):
         x = self.stock_pool(x, name)
-        edge = edge if self.affine else 0
         return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge, weight=weight)
 
     def stock_pool(self, x: Any, name: str) -> Any:

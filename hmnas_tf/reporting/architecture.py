@@ -10,9 +10,9 @@ from hmnas_tf.drawing.architecture_charts import edge_importance, inputs_per_nod
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_svg
 from hmnas_tf.drawing.theme import WIDTH, cell_type
+from hmnas_tf.progress import counted
 from hmnas_tf.reporting.elements import Html, element, joined, scrolling
 from hmnas_tf.reporting.facts import Facts
-from hmnas_tf.reporting.words import counted
 from hmnas_tf.space.genotype import Genotype
 
 MOST_CELLS = 8  # that are drawn; a search with --cell_sharing=cell may have twenty different ones

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hmnas_tf.progress import counted
 from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
-from hmnas_tf.reporting.words import counted, date, percent, short, size
+from hmnas_tf.reporting.words import date, percent, short, size
 from hmnas_tf.results_table import COLUMNS, ROWS, stage_rows
-from hmnas_tf.space.topology import Topology, sharing_groups
+from hmnas_tf.space.topology import Topology, first_of_groups, sharing_groups
 
 EXPORT = "export"  # the last step, after the stages
 
@@ -121,12 +122,10 @@ def kept(facts: Facts) -> str:
     sentence = f"The {what} kept {_of(topology, topology.cells, 'candidate ', **total)}{everywhere}."
     groups = sharing_groups(topology.plans, facts.config.cell_sharing)
     built = genotype.needed_cells()
-    first = {groups[index]: genotype.cells[index] for index in reversed(built)}  # of each group
+    first = first_of_groups(groups, built)
     if len(first) == len(built) or not any(row.get("operations") for row in facts.rows):
         return sentence
-    genes = [gene for cell in first.values() for _, gene in cell.edges()]
-    operations = sum(len(gene.operations) for gene in genes)
-    once = _of(topology, len(first), edges=len(genes), operations=operations)
+    once = _of(topology, len(first), **genotype.count(first))
     return f"{sentence} Some cells share their masks: counted once, as in mask search, that is {once}."
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from hmnas_tf.drawing.confusion import confusion_matrix
+from hmnas_tf.progress import counted
 from hmnas_tf.reporting.architecture import picture
 from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.judgement import Judgement, thumbnail
-from hmnas_tf.reporting.words import counted, percent
+from hmnas_tf.reporting.words import percent
 
 MOST_CLASSES = 100  # whose matrix can be seen
 MOST_ROWS = 25  # of the table of classes

@@ -33,11 +33,6 @@ def date(when: datetime, *, minutes: bool = False) -> str:
     return f"{day}, {when:%H:%M} UTC" if minutes else day
 
 
-def counted(number: int, singular: str) -> str:
-    """Returns a number with its noun: 1 epoch, 2 epochs."""
-    return f"{number:,} {singular}{'' if number == 1 else 's'}"
-
-
 GLOSSARY = {
     "Supernet": "A network that holds every candidate architecture at once: between any two nodes of a cell, all "
     "candidate operations work side by side. It is trained first, and the result is cut out of it.",

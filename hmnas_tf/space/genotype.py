@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from hmnas_tf.space.topology import INPUTS, Edge, Topology
@@ -97,9 +97,10 @@ class Genotype:
                 needed.add(index)
         return tuple(sorted(needed))
 
-    def count(self) -> dict[str, int]:
-        """Returns the numbers of surviving edges and operations over the cells that are built."""
-        edges = [gene for index in self.needed_cells() for _, gene in self.cells[index].edges()]
+    def count(self, cells: Iterable[int] | None = None) -> dict[str, int]:
+        """Returns the numbers of surviving edges and operations over the given cells, or over those that are built."""
+        indices = self.needed_cells() if cells is None else cells
+        edges = [gene for index in indices for _, gene in self.cells[index].edges()]
         return {"edges": len(edges), "operations": sum(len(gene.operations) for gene in edges)}
 
     def resized(self, *, cells: int = 0, initial_channels: int = 0) -> Genotype:

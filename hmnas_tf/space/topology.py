@@ -136,3 +136,8 @@ def sharing_groups(plans: Sequence[CellPlan], sharing: str) -> tuple[int, ...]:
     keys = [CELL_SHARINGS[sharing](plan) for plan in plans]
     order = list(dict.fromkeys(keys))
     return tuple(order.index(key) for key in keys)
+
+
+def first_of_groups(groups: Sequence[int], cells: Sequence[int]) -> list[int]:
+    """Returns of the given cells, in order, the first of each group; `groups` as from `sharing_groups`."""
+    return list({groups[cell]: cell for cell in reversed(cells)}.values())

@@ -10,13 +10,14 @@ import pytest
 
 from hmnas_tf.config import Config
 from hmnas_tf.drawing.theme import DARKEST, SHADE
+from hmnas_tf.progress import counted
 from hmnas_tf.reporting.artifacts import commands, serving_command
 from hmnas_tf.reporting.head import found
 from hmnas_tf.reporting.mistakes import mistakes
 from hmnas_tf.reporting.page import POLICY, SECTIONS, page
 from hmnas_tf.reporting.style import STYLE
 from hmnas_tf.reporting.training import curves
-from hmnas_tf.reporting.words import counted, short, size
+from hmnas_tf.reporting.words import short, size
 
 LEAST_CONTRAST = 4.5  # of text, WCAG 2 AA
 
