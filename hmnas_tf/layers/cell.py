@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
-from hmnas_tf.layers import fused
+from hmnas_tf.layers import fused, partial
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.mixed_operation import MixedOperation
@@ -26,11 +26,16 @@ class Cell(keras.layers.Layer):
         operations: names of the candidate operations.
         reduction: whether edges from the inputs have stride 2.
         previous_reduction: whether the first input has twice the second's resolution.
+        partial_channels: K, see `layers/partial.py`; each edge then has one more mixing weight, that of what passes by.
         affine: of all batch normalizations.
         threshold: tau of all weight masks.
 
-    Inputs: the outputs of cells k-2 and k-1, [batch, height, width, any], and the mixing weights [edges, operations].
+    Inputs: the outputs of cells k-2 and k-1, [batch, height, width, any], and the mixing weights [edges, operations],
+        with `partial_channels` [edges, operations + 1].
     Output: [batch, height', width', nodes * channels].
+
+    Raises:
+        ValueError: if the channels cannot be shared out, see `partial_channels`.
 
     >>> image = keras.Input((8, 8, 3))
     >>> encoding = MultiLevelEncoding(nodes=2, operations=2)
@@ -47,16 +52,22 @@ class Cell(keras.layers.Layer):
         operations: tuple[str, ...] = PAPER_OPERATIONS,
         reduction: bool = False,
         previous_reduction: bool = False,
+        partial_channels: int = 1,
         affine: bool = False,
         threshold: float = MASK_THRESHOLD,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if partial_channels < 1 or channels % partial_channels:
+            raise ValueError(
+                f"channels={channels} cannot be shared out with partial_channels={partial_channels}: take a multiple."
+            )
         self.channels = channels
         self.nodes = nodes
         self.operations = tuple(operations)
         self.reduction = reduction
         self.previous_reduction = previous_reduction
+        self.partial_channels = partial_channels
         self.affine = affine
         self.threshold = threshold
         settings: dict[str, Any] = dict(affine=affine, threshold=threshold)
@@ -68,7 +79,7 @@ class Cell(keras.layers.Layer):
         plan = CellPlan(0, channels, reduction, previous_reduction)
         self.mixed = [  # one for each node that edges leave
             MixedOperation(
-                channels,
+                channels // partial_channels,
                 edges=len(rows),
                 strides=plan.strides(source),
                 operations=self.operations,
@@ -82,7 +93,7 @@ class Cell(keras.layers.Layer):
         for preprocess, shape in zip(self.preprocess, (first_shape, second_shape), strict=True):
             preprocess.build(shape)
         for source, mixed in enumerate(self.mixed):
-            mixed.build(self._node_shape(second_shape, inner=source >= INPUTS))
+            mixed.build((*self._node_shape(second_shape, inner=source >= INPUTS)[:3], mixed.channels))
 
     def _node_shape(self, second_shape: tuple, inner: bool) -> tuple:
         batch, height, width, _ = second_shape
@@ -98,13 +109,19 @@ class Cell(keras.layers.Layer):
         weights = ops.cast(weights, self.compute_dtype)
         rows = edges_from(self.nodes)
         incoming: list[list] = [[] for _ in range(self.nodes)]
+        passing: list[list] = [[] for _ in range(self.nodes)]
         for source in range(INPUTS + self.nodes):
             if source >= INPUTS:
                 # Eq. 2: a node is the sum of its incoming edges, whose importance is in the mixing weights already.
-                states.append(fused.add(incoming[source - INPUTS]))
+                states.append(partial.node(incoming[source - INPUTS], passing[source - INPUTS]))
             if source < len(self.mixed):
                 own = ops.take(weights, rows[source], axis=0)
-                terms = self.mixed[source].terms(states[source], own, training)
+                x, others = partial.split(states[source], self.partial_channels, self.mixed[source].strides)
+                if others is not None:
+                    own, passed = own[:, :-1], fused.combine([others], own[:, -1:])
+                    for row, y in zip(rows[source], passed, strict=True):
+                        passing[cell_edges(self.nodes)[row].target - INPUTS].append(y)
+                terms = self.mixed[source].terms(x, own, training)
                 for row, summands in zip(rows[source], terms, strict=True):
                     incoming[cell_edges(self.nodes)[row].target - INPUTS] += summands
         return ops.concatenate(states[INPUTS:], axis=-1)
@@ -116,6 +133,7 @@ class Cell(keras.layers.Layer):
             "operations": self.operations,
             "reduction": self.reduction,
             "previous_reduction": self.previous_reduction,
+            "partial_channels": self.partial_channels,
             "affine": self.affine,
             "threshold": self.threshold,
         }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
 from keras import ops
 
+from hmnas_tf.layers import partial, stock
 from hmnas_tf.layers.cell import Cell
 from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
 from hmnas_tf.space.topology import INPUTS, edges_from, edges_into
@@ -41,6 +43,7 @@ class MaskedCell(Cell):
             edge_softmax=edge_softmax,
             threshold=self.threshold,
             renormalize=renormalize,
+            bypass=self.partial_channels > 1,
             name="encoding",
         )
 
@@ -60,22 +63,25 @@ class MaskedCell(Cell):
             preprocess.stock(x, f"{name}_preprocess{source}")
             for source, (preprocess, x) in enumerate(zip(self.preprocess, (first, second), strict=True))
         ]
+
+        @functools.cache
+        def split(source: int) -> tuple[Any, Any]:
+            strides = self.mixed[source].strides
+            return partial.stock_split(states[source], self.partial_channels, strides, f"{name}_node{source}")
+
         for part in edges_into(self.nodes):
-            terms = [
-                candidate.stock(
-                    states[source],
-                    f"{name}_edge{source}_{len(states)}_{operation}",
-                    edges_from(self.nodes)[source].index(row),
-                    weight,
-                )
-                for source, row in enumerate(range(part.start, part.stop))
+            made, passing = [], []
+            for source, row in enumerate(range(part.start, part.stop)):
+                place, own = f"{name}_edge{source}_{len(states)}", weights[row].tolist()
                 for operation, candidate, weight in zip(
-                    self.operations, self.mixed[source].candidates, weights[row].tolist(), strict=True
-                )
-                if weight
-            ]
-            node = keras.layers.Add(name=f"{name}_node{len(states)}")(terms) if len(terms) > 1 else None
-            states.append(terms[0] if len(terms) == 1 else node)
+                    self.operations, self.mixed[source].candidates, own, strict=False
+                ):
+                    if weight:
+                        edge = edges_from(self.nodes)[source].index(row)
+                        made.append(candidate.stock(split(source)[0], f"{place}_{operation}", edge, weight))
+                if self.partial_channels > 1 and own[-1]:
+                    passing.append(stock.weighted(split(source)[1], own[-1], f"{place}_passing"))
+            states.append(partial.stock_node(made, passing, f"{name}_node{len(states)}") if made else None)
         nodes = states[INPUTS:]
         if None in nodes:
             living = next(node for node in nodes if node is not None)

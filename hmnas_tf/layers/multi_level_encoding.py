@@ -90,6 +90,8 @@ class MultiLevelEncoding(keras.layers.Layer):
         edge_softmax: name in `EDGE_SOFTMAXES`.
         threshold: tau.
         renormalize: let the surviving weights of each softmax sum to 1 again (DECISION: off).
+        bypass: give each edge one more mixing weight, its last, for the channels that pass its operations by (see
+            `layers/partial.py`): the edge's importance as long as an operation of it takes part.
 
     Raises:
         ValueError: if the edge softmax is unknown.
@@ -109,6 +111,7 @@ class MultiLevelEncoding(keras.layers.Layer):
         edge_softmax: str = "node",
         threshold: float = MASK_THRESHOLD,
         renormalize: bool = False,
+        bypass: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs | {"dtype": "float32"})
@@ -121,6 +124,7 @@ class MultiLevelEncoding(keras.layers.Layer):
         self.edge_softmax = edge_softmax
         self.threshold = threshold
         self.renormalize = renormalize
+        self.bypass = bypass
         edges = len(cell_edges(nodes))
         self.alpha = self._add("alpha", (edges, operations))
         self.beta = self._add("beta", (edges,))
@@ -176,9 +180,19 @@ class MultiLevelEncoding(keras.layers.Layer):
         return ops.concatenate(sums)
 
     def mixing_weights(self) -> Any:
-        """Returns the weight of every operation of every edge in its node's sum, [edges, operations]."""
+        """Returns the weight of every operation of every edge in its node's sum, [edges, operations].
+
+        With a bypass [edges, operations + 1]. What passes an edge by goes with its last operation, but only the edge's
+        mask has a gradient from it, because an operation's mask decides on what the operation makes.
+        """
         gates, of_operations, of_edges = self.surviving_importances()
-        return of_operations * ops.expand_dims(of_edges, -1) * gates
+        weights = of_operations * ops.expand_dims(of_edges, -1) * gates
+        if not self.bypass:
+            return weights
+        edge_mask = binarize(self.edge_mask, self.threshold)
+        straight_through = edge_mask - ops.stop_gradient(edge_mask)
+        passing = of_edges * (ops.stop_gradient(ops.max(gates, axis=-1)) + straight_through)
+        return ops.concatenate([weights, ops.expand_dims(passing, -1)], axis=-1)
 
     def get_config(self):
         return super().get_config() | {
@@ -187,6 +201,7 @@ class MultiLevelEncoding(keras.layers.Layer):
             "edge_softmax": self.edge_softmax,
             "threshold": self.threshold,
             "renormalize": self.renormalize,
+            "bypass": self.bypass,
         }
 
 

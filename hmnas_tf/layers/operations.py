@@ -198,7 +198,7 @@ class Identity(Operation):
     def stock(self, x, name, edge, weight=1.0):
         if self.reduce is not None:
             return self.reduce.stock(x, name, edge=edge, weight=weight)
-        return x if weight == 1.0 else keras.layers.Rescaling(weight, name=f"{name}_weight")(x)
+        return stock.weighted(x, weight, name)
 
 
 @package()

@@ -97,6 +97,26 @@ def subsample(x: Any, strides: int, name: str) -> Any:
     return x if strides == 1 else keras.layers.MaxPooling2D(1, strides=strides, name=name)(x)
 
 
+def channels(x: Any, start: int, stop: int, name: str) -> Any:
+    """Takes the channels from `start` to `stop`.
+
+    Keras has no layer for it but one that crops the last of four axes, whatever it is named. It asks for no memory
+    layout: with `channels_first` it takes a slice of the tensor as it is.
+    """
+    crop = ((0, 0), (start, x.shape[-1] - stop))
+    return keras.layers.Cropping2D(crop, data_format="channels_first", name=name)(x)
+
+
+def weighted(x: Any, weight: float, name: str) -> Any:
+    """Applies `weight` times the identity; of weight 1 it is no layer."""
+    return x if weight == 1.0 else keras.layers.Rescaling(weight, name=f"{name}_weight")(x)
+
+
+def add(terms: list, name: str) -> Any:
+    """Adds up one tensor or more; a single one needs no layer."""
+    return keras.layers.Add(name=name)(terms) if len(terms) > 1 else terms[0]
+
+
 def _kernel(source: MaskedKernel) -> np.ndarray:
     return np.asarray(source.masked_kernel())
 

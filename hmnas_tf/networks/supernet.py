@@ -53,6 +53,7 @@ class Supernet(keras.Model):
                 edge_softmax=edge_softmax,
                 threshold=threshold,
                 renormalize=renormalize,
+                bypass=topology.partial_channels > 1,
                 name=f"encoding_{group}",
             )
             for group in range(max(self.groups) + 1)
@@ -65,6 +66,7 @@ class Supernet(keras.Model):
                 operations=topology.operations,
                 reduction=plan.reduction,
                 previous_reduction=plan.previous_reduction,
+                partial_channels=topology.partial_channels,
                 affine=affine,
                 threshold=threshold,
                 name=f"cell_{plan.index}",

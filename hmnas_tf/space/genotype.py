@@ -144,6 +144,8 @@ class Genotype:
             kind = "reduction" if plan.reduction else "normal"
             cells.append({"index": plan.index, "type": kind, "channels": plan.channels, "nodes": nodes})
         topology = dataclasses.asdict(self.topology) | {"operations": list(self.topology.operations)}
+        if topology["partial_channels"] == 1:  # as files have it that are older than this setting
+            del topology["partial_channels"]
         return {"schema": SCHEMA, "topology": topology, "cells": cells}
 
     @staticmethod
@@ -157,8 +159,9 @@ class Genotype:
             raise ValueError(
                 f"genotype.schema is {data['schema']}, but this version reads schema {SCHEMA} only."
             )
-        raw = _get(data, "topology", dict, "genotype")
-        shape = {k: _get(raw, k, int, "genotype.topology") for k in ("initial_channels", "cells", "nodes")}
+        raw = {"partial_channels": 1} | _get(data, "topology", dict, "genotype")
+        numbers = ("initial_channels", "cells", "nodes", "partial_channels")
+        shape = {k: _get(raw, k, int, "genotype.topology") for k in numbers}
         for key, value in shape.items():
             if not 0 < value <= 4096:
                 raise ValueError(f"genotype.topology.{key}={value} must be between 1 and 4096.")

@@ -70,9 +70,10 @@ class Topology:
         nodes: intermediate nodes of a cell.
         operations: names of the candidate operations, columns of alpha.
         stem: `cifar` (one convolution) or `imagenet` (three of stride 2).
+        partial_channels: K; operations read and make one K-th of a node's channels, the others pass by.
 
     Raises:
-        ValueError: if the stem is unknown, or the operations are not different ones.
+        ValueError: if the stem is unknown, the operations are not different ones, or a K-th of the channels is odd.
     """
 
     initial_channels: int
@@ -80,6 +81,7 @@ class Topology:
     nodes: int
     operations: tuple[str, ...]
     stem: str = "cifar"
+    partial_channels: int = 1
 
     def __post_init__(self):
         if not self.operations or len(set(self.operations)) != len(self.operations):
@@ -88,6 +90,11 @@ class Topology:
             )
         if self.stem not in STEMS:
             raise ValueError(f"stem={self.stem!r} is unknown: it must be one of {', '.join(sorted(STEMS))}.")
+        if self.partial_channels > 1 and self.initial_channels % (2 * self.partial_channels):
+            raise ValueError(  # a factorized reduce makes the part in two halves
+                f"initial_channels={self.initial_channels} cannot be split by partial_channels={self.partial_channels} "
+                f"into even parts: take a multiple of {2 * self.partial_channels}."
+            )
 
     @property
     def edges(self) -> tuple[Edge, ...]:

@@ -201,6 +201,42 @@ def test_renormalized_weights_of_the_survivors_sum_to_one(density, mode):
         )
 
 
+@pytest.mark.parametrize("renormalize", [False, True])
+@pytest.mark.parametrize("density", [1.0, 0.6, 0.1, 0.0])
+def test_what_passes_an_edge_by_weighs_as_the_edge_while_an_operation_of_it_lives(density, renormalize):
+    layer = spread(density=density, renormalize=renormalize, bypass=True)
+    gates, _, of_edges = map(np.asarray, layer.surviving_importances())
+    weights = np.asarray(layer.mixing_weights())
+    layer.bypass = False
+    np.testing.assert_array_equal(weights[:, :-1], layer.mixing_weights())
+    np.testing.assert_array_equal(weights[:, -1], of_edges * gates.any(1))
+
+
+def test_gradients_of_what_passes_by_reach_the_edge_alone():
+    """d/dM_e = importance, whether the edge lives or not; d/dbeta by differences; nothing for operations."""
+    layer = spread(density=0.6, seed=2, bypass=True)
+    gates = np.asarray(layer.gates()).any(1)
+    assert set(gates) == {False, True}
+    outer = np.random.default_rng(5).standard_normal(gates.shape)
+    variables = [variable.value for variable in layer.real_masks + layer.architecture_parameters]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(outer.astype("float32") * layer.mixing_weights()[:, -1])
+    of_operations, of_edge_mask, of_alpha, of_beta = tape.gradient(
+        loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    beta = layer.beta.numpy().astype(float)
+    np.testing.assert_allclose(of_edge_mask, outer * edge_softmax(beta, 3, "node"), rtol=1e-5)
+    assert not np.any(of_operations)
+    assert not np.any(of_alpha)
+
+    def loss_at(beta: np.ndarray) -> float:
+        return float((outer * edge_softmax(beta, 3, "node") * gates).sum())
+
+    for edge, step in enumerate(1e-5 * np.eye(len(beta))):
+        difference = (loss_at(beta + step) - loss_at(beta - step)) / 2e-5
+        assert float(of_beta[edge]) == pytest.approx(difference, rel=1e-3, abs=1e-6)
+
+
 def test_gradients_of_mixing_weights_reach_masks_and_parameters():
     """d/dM_o = alpha * beta * M_e and d/dM_e = sum_o alpha * beta * M_o, also for masks that are 0."""
     layer = spread(density=0.8, seed=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 
@@ -66,6 +67,20 @@ def test_json_round_trip_is_exact(genotype):
     text = json.dumps(genotype.to_json(), allow_nan=False)
     assert Genotype.loads(text) == genotype
     assert json.dumps(Genotype.loads(text).to_json()) == text
+
+
+def test_json_names_partial_channels_only_where_there_are_some(genotype):
+    assert "partial_channels" not in genotype.to_json()["topology"]
+    partial = dataclasses.replace(
+        genotype, topology=dataclasses.replace(genotype.topology, partial_channels=2)
+    )
+    data = partial.to_json()
+    assert data["topology"]["partial_channels"] == 2
+    assert Genotype.from_json(data) == partial
+    assert partial.resized(initial_channels=8).topology.partial_channels == 2
+    refused(lambda: partial.resized(initial_channels=6), "initial_channels=6", "partial_channels=2")
+    data["topology"]["partial_channels"] = 0
+    refused(lambda: Genotype.from_json(data), "partial_channels=0", "between 1 and 4096")
 
 
 def test_json_says_what_the_cells_are(genotype):

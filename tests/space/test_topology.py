@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -111,6 +112,12 @@ def test_smallest_image_leaves_two_pixels_before_the_last_reduction(cells, stem,
         return size / STEMS[stem].divides / 2 ** (len(topology(cells).reductions) - 1)
 
     assert before_last_reduction(pixels) == 2
+
+
+def test_channels_that_cannot_be_split_are_refused_with_those_that_can():
+    with pytest.raises(ValueError, match="initial_channels=6 .*partial_channels=2 .*a multiple of 4"):
+        dataclasses.replace(topology(3, channels=6), partial_channels=2)
+    assert dataclasses.replace(topology(3, channels=8), partial_channels=4).plans[-1].channels == 32
 
 
 def test_unknown_stem_is_refused_with_the_known_ones():
