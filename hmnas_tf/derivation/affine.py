@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 AFFINE = (layers.BatchNormalization, layers.Rescaling)
+SIMPLE = (layers.ReLU, layers.ZeroPadding2D, layers.Cropping2D, layers.MaxPooling2D)  # zeros come from zeros
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,17 @@ def affine_of(layer: keras.Layer) -> Affine:
 def is_pointwise(layer: keras.Layer) -> bool:
     """Returns whether a layer is a 1x1 convolution of stride 1."""
     return isinstance(layer, layers.Conv2D) and layer.kernel_size == layer.strides == (1, 1)
+
+
+def crops_channels(layer: keras.Layer) -> bool:
+    """Returns whether a layer takes some of the channels, as `stock.channels` does."""
+    return isinstance(layer, layers.Cropping2D) and layer.data_format == "channels_first"
+
+
+def is_channelwise(layer: keras.Layer) -> bool:
+    """Returns whether each output channel comes from the same input channel."""
+    kinds = (*AFFINE, *SIMPLE, layers.DepthwiseConv2D)
+    return isinstance(layer, kinds) and not crops_channels(layer)
 
 
 def weights_of(layer: keras.Layer, to_do: Affine, keep: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

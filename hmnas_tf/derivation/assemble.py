@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 
+from hmnas_tf.layers import partial, stock
 from hmnas_tf.space.genotype import EdgeGene, Genotype
 from hmnas_tf.space.topology import INPUTS, STEMS, Edge
 
@@ -26,7 +28,7 @@ class Parts(Protocol):
         """Applies the preprocessing of an input of cell `index`."""
 
     def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str, weight: float) -> Any:
-        """Applies `weight` times an operation of an edge of cell `index`."""
+        """Applies `weight` times an operation of an edge of cell `index` to the channels that it reads."""
 
     def classifier(self, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the classifier to pooled features."""
@@ -61,26 +63,33 @@ def _cell(
     genotype: Genotype, index: int, outputs: dict[int, tuple[Any, Any]], parts: Parts
 ) -> tuple[Any, Any]:
     """Returns a cell's output and which of its channels exist, None for all."""
-    gene, name = genotype.cells[index], f"cell{index}"
+    gene, plan, name = genotype.cells[index], genotype.topology.plans[index], f"cell{index}"
     nodes: dict[int, Any] = {}
     for source in range(INPUTS):
         if gene.uses(source):
             x, kept = outputs[index - INPUTS + source]
             nodes[source] = parts.preprocess(index, source, x, f"{name}_preprocess{source}", kept)
+
+    @functools.cache
+    def split(source: int) -> tuple[Any, Any]:
+        partial_channels, place = genotype.topology.partial_channels, f"{name}_node{source}"
+        return partial.stock_split(nodes[source], partial_channels, plan.strides(source), place)
+
     for position in gene.living_nodes():
-        target = INPUTS + position
-        terms = [
-            term
-            for edge in gene.nodes[position]
-            for term in _edge(index, Edge(edge.source, target), edge, nodes[edge.source], parts)
-        ]
-        nodes[target] = keras.layers.Add(name=f"{name}_node{target}")(terms) if len(terms) > 1 else terms[0]
+        target, made, passing = INPUTS + position, [], []
+        for edge_gene in gene.nodes[position]:
+            edge = Edge(edge_gene.source, target)
+            x, others = split(edge.source)
+            made += _edge(index, edge, edge_gene, x, parts)
+            if others is not None:
+                passing.append(stock.weighted(others, edge_gene.beta, term_name(index, edge, "passing")))
+        nodes[target] = partial.stock_node(made, passing, f"{name}_node{target}")
     living = [nodes[INPUTS + position] for position in gene.living_nodes()]
     output = keras.layers.Concatenate(name=f"{name}_concat")(living) if len(living) > 1 else living[0]
     if len(living) == len(gene.nodes):
         return output, None
-    count = genotype.topology.plans[index].channels
-    return output, np.concatenate([position * count + np.arange(count) for position in gene.living_nodes()])
+    positions = [position * plan.channels + np.arange(plan.channels) for position in gene.living_nodes()]
+    return output, np.concatenate(positions)
 
 
 def term_name(index: int, edge: Edge, operation: str) -> str:

@@ -65,7 +65,7 @@ class Fresh:
     def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str, weight: float) -> Any:
         """Applies `weight` times an operation of an edge."""
         plan = self.genotype.topology.plans[index]
-        layer = OPERATIONS[operation](plan.channels, strides=plan.strides(edge.source), affine=True)
+        layer = OPERATIONS[operation](x.shape[-1], strides=plan.strides(edge.source), affine=True)
         layer.build(x.shape)
         if isinstance(layer, Pool) and not self.genotype.weighted:
             return layer.stock_pool(x, name)

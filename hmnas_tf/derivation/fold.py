@@ -11,32 +11,19 @@ import keras
 import numpy as np
 from keras import layers
 
-from hmnas_tf.derivation.affine import AFFINE, NOTHING, Affine, affine_of, is_pointwise, weighted, weights_of
-
-# Each output channel comes from the same input channel, and zeros from zeros.
-CHANNELWISE = (layers.ReLU, layers.ZeroPadding2D, layers.Cropping2D, layers.MaxPooling2D)
-KNOWN = (
-    layers.InputLayer,
-    layers.Conv2D,
-    layers.DepthwiseConv2D,
-    layers.Dense,
-    *AFFINE,
-    *CHANNELWISE,
-    layers.AveragePooling2D,
-    layers.GlobalAveragePooling2D,
-    layers.Add,
-    layers.Concatenate,
+from hmnas_tf.derivation.affine import (
+    AFFINE,
+    NOTHING,
+    Affine,
+    affine_of,
+    is_channelwise,
+    is_pointwise,
+    weighted,
+    weights_of,
 )
+from hmnas_tf.derivation.foldable import require_foldable
+
 FRAMES = 6  # calls that are open for each layer on the way, at most
-PLAIN = {  # attributes of these layers that must be as they are by default, and how that is written
-    "data_format": ("channels_last",),
-    "groups": (1,),
-    "depth_multiplier": (1,),
-    "negative_slope": (0.0, None),
-    "threshold": (0.0, None),
-    "max_value": (None,),
-    "keepdims": (False,),
-}
 
 
 def fold(model: keras.Model) -> keras.Model:
@@ -58,7 +45,7 @@ def fold(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: naming a layer that is of another kind, or does something else than these layers do by default.
     """
-    _require_known(model)
+    require_foldable(model)
     folding = _Folding(model)
     image = keras.Input(model.input_shape[1:], name=model.inputs[0].name)
     limit = sys.getrecursionlimit()
@@ -185,7 +172,7 @@ class _Folding:
         """Whether `layer` can be made without some of its channels."""
         if not self._private(layer):
             return False
-        if isinstance(layer, (*AFFINE, *CHANNELWISE, layers.DepthwiseConv2D)):
+        if is_channelwise(layer):
             return self._can_leave_out(self._sources[layer.name][0])
         return isinstance(layer, layers.Conv2D)
 
@@ -194,7 +181,7 @@ class _Folding:
         if isinstance(layer, layers.Conv2D):
             kernel, bias = weights_of(layer, NOTHING, None)
             return np.where(kernel.any(axis=(0, 1, 2)), np.nan, bias)
-        if not isinstance(layer, (*AFFINE, *CHANNELWISE, layers.DepthwiseConv2D)):
+        if not is_channelwise(layer):
             return np.full(layer.output.shape[-1], np.nan)
         values = self._constants(self._sources[layer.name][0])
         if isinstance(layer, AFFINE):
@@ -228,30 +215,3 @@ class _Folding:
     def _unused(self, name: str) -> str:
         self._names[name] = self._names.get(name, 0) + 1
         return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
-
-
-def _require_known(model: keras.Model) -> None:
-    """Refuses what would be folded into something else."""
-    for layer in model.layers:
-        if type(layer) not in KNOWN:
-            raise ValueError(
-                f"expected layers of the kinds {', '.join(k.__name__ for k in KNOWN)}, received "
-                f"{type(layer).__name__} {layer.name!r}"
-            )
-        if getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear:
-            raise ValueError(f"expected activations in layers of their own, received one in {layer.name!r}")
-        if layer.compute_dtype != "float32":
-            raise ValueError(
-                f"expected a network in float32, received {layer.compute_dtype} in {layer.name!r}"
-            )
-        for name, plain in PLAIN.items():
-            value = getattr(layer, name, plain[0])
-            if value not in plain:
-                raise ValueError(f"expected {name}={plain[0]!r}, received {value!r} in {layer.name!r}")
-        rank = len(keras.tree.flatten(layer.output)[0].shape)
-        if getattr(layer, "axis", -1) not in (-1, rank - 1):
-            raise ValueError(f"expected the channels as axis, received axis={layer.axis} in {layer.name!r}")
-    once = {id(layer.output) for layer in model.layers}
-    read = [tensor for layer in model.layers for tensor in keras.tree.flatten(layer.input)]
-    if not {id(tensor) for tensor in (*read, *model.outputs)} <= once:
-        raise ValueError("expected every layer to be applied once, received a network that uses some again")

@@ -25,7 +25,8 @@ def training_network(
     """Returns a network as it is to be trained; every layer of it is the given network's.
 
     Drop path (arXiv:1605.07648): what an edge contributes is multiplied by its gate, which is 0 for some images. All
-    operations of an edge share its gate; an identity, which has nothing to learn, is never dropped.
+    operations of an edge share its gate; an identity, which has nothing to learn, is never dropped, nor are the
+    channels that pass an edge by.
 
     Args:
         network: assembled from the genotype.

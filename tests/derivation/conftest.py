@@ -22,9 +22,17 @@ def make_supernet() -> Callable[..., Supernet]:
         operations: tuple[str, ...] = PAPER_OPERATIONS,
         size: int = 8,
         stem: str = "cifar",
+        partial_channels: int = 1,
         **kwargs,
     ) -> Supernet:
-        topology = Topology(initial_channels=4, cells=cells, nodes=nodes, operations=operations, stem=stem)
+        topology = Topology(
+            initial_channels=4,
+            cells=cells,
+            nodes=nodes,
+            operations=operations,
+            stem=stem,
+            partial_channels=partial_channels,
+        )
         supernet = Supernet(topology, 5, **kwargs)
         supernet.build((None, size, size, 3))
         return supernet

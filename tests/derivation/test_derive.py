@@ -28,6 +28,12 @@ SUPERNETS = {  # every size, number of cells, sharing, softmax and stem at least
     "5 cells, dag": dict(cells=5, nodes=2, size=8, operations=FEW[1:], edge_softmax="dag"),
     "imagenet": dict(cells=2, nodes=2, size=32, operations=FEW[:2], stem="imagenet", cell_sharing="cell"),
     "affine, none": dict(cells=3, nodes=1, size=8, operations=(*FEW, "none"), affine=True),
+    "partial channels": dict(
+        cells=3, nodes=3, size=9, operations=FEW, partial_channels=2, cell_sharing="cell"
+    ),
+    "partial channels, one node, renormalized": dict(
+        cells=2, nodes=1, size=8, operations=(*FEW[1:], "none"), partial_channels=2, renormalize=True
+    ),
 }
 
 
@@ -131,6 +137,22 @@ def test_channels_of_dead_nodes_are_gone_from_their_readers(make_supernet, rando
     assert shapes["cell1_preprocess0_pointwise"] == (1, 1, 12, 8)  # of the stem
     assert shapes["logits"] == (32, 5)
     assert difference(network(images(8), training=False), supernet(images(8), training=False)) < 1e-5
+
+
+def test_channels_that_pass_by_are_as_many_as_edges_live(make_supernet, randomise):
+    """Two crops a node that is read, a pool on each input of a reduction cell, one importance an edge."""
+    supernet = randomise(make_supernet(1, 3, FEW, partial_channels=2), seed=1, density=1.0)
+    supernet.encodings[0].edge_mask.assign([1e-2 * (edge.source != 1) for edge in cell_edges(3)])
+    genotype, network = derived(supernet, 8)
+    names = sorted(
+        layer.name for layer in network.layers if "_passing" in layer.name or "_read" in layer.name
+    )
+    edges = [f"{edge.source}_{edge.target}" for edge, _ in genotype.cells[0].edges()]
+    expected = [f"cell0_node{source}_{what}" for source in (0, 2, 3) for what in ("passing", "read")]
+    expected += ["cell0_node0_passing_pool", *(f"cell0_edge{pair}_passing_weight" for pair in edges)]
+    assert genotype.count() == {"edges": 6, "operations": 6 * 4}
+    assert names == sorted(expected)
+    assert network.get_layer("cell0_edge0_3_sep_conv_3x3_1_pointwise").kernel.shape == (1, 1, 4, 4)
 
 
 def test_masked_weights_are_exact_zeros_and_the_others_keep_their_values(make_supernet, randomise):

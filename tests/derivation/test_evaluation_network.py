@@ -40,12 +40,13 @@ def test_imagenet_size_is_below_the_mobile_limit_of_600_million_multiply_adds():
 
 
 @pytest.mark.parametrize("size", [8, 9])
-@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize(("stem", "partial_channels"), [("cifar", 1), ("cifar", 2), ("imagenet", 1)])
 def test_it_is_the_derived_network_but_for_its_values(
-    stem, size, make_supernet, randomise, images, difference
+    stem, partial_channels, size, make_supernet, randomise, images, difference
 ):
     size = size if stem == "cifar" else 8 * size
-    supernet = randomise(make_supernet(size=size, stem=stem), density=0.6, of_weights=1.0)
+    supernet = make_supernet(size=size, stem=stem, partial_channels=partial_channels)
+    randomise(supernet, density=0.6, of_weights=1.0)
     genotype = genotype_of(supernet, "masks")
     derived = derive(supernet, genotype, (size, size, 3))
     fresh = evaluation_network(genotype, 5, (size, size, 3))

@@ -13,6 +13,7 @@ from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.evaluation_network import evaluation_network
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.layers import stock
 from hmnas_tf.networks import counting
 
 EXACT = 1e-5  # relative
@@ -36,17 +37,19 @@ def kinds(model: keras.Model) -> Counter:
 
 @pytest.mark.parametrize("rule", ["masks", "random", "top2"])
 @pytest.mark.parametrize(
-    ("stem", "size", "density"), [("cifar", 8, 0.6), ("cifar", 9, 0.9), ("imagenet", 64, 0.5)]
+    ("stem", "size", "density", "partial_channels"),
+    [("cifar", 8, 0.6, 1), ("cifar", 9, 0.9, 1), ("cifar", 9, 0.8, 2), ("imagenet", 64, 0.5, 1)],
 )
 def test_a_folded_network_computes_what_the_derived_one_does(
-    stem, size, density, rule, make_supernet, randomise, images, difference
+    stem, size, density, partial_channels, rule, make_supernet, randomise, images, difference
 ):
-    supernet = randomise(make_supernet(size=size, stem=stem), density=density, of_weights=0.5)
+    supernet = make_supernet(size=size, stem=stem, partial_channels=partial_channels)
+    randomise(supernet, density=density, of_weights=0.5)
     network = randomised(derive(supernet, genotype_of(supernet, rule, 1), (size, size, 3)))
     folded = fold(network)
     assert difference(folded(images(size)), network(images(size))) < EXACT
     assert "BatchNormalization" not in kinds(folded)
-    assert len(folded.layers) < 0.8 * len(network.layers)
+    assert len(folded.layers) < (0.8 if partial_channels == 1 else 0.85) * len(network.layers)
     sizes = [counting.size_of(model) for model in (folded, network)]
     for key in ("params", "params_nonzero", "flops"):
         assert sizes[0][key] <= sizes[1][key]
@@ -234,6 +237,33 @@ def test_a_constant_above_zero_meets_a_border_and_stays():
     bn.moving_mean.assign(np.zeros(4))
     bn.beta.assign(np.ones(4))
     assert check(model).get_layer("a_2_depthwise").kernel.shape == (3, 3, 4, 1)
+
+
+@pytest.mark.parametrize("after", [norm, layers.ReLU, lambda: layers.Rescaling(0.5)])
+def test_a_crop_of_channels_is_made_from_all_of_them(after):
+    """What is done after it cannot be done before it, and a kernel's dead inputs are not those of the layer before."""
+
+    def build(x):
+        x = layers.ReLU()(norm(name="first_bn")(conv(4, name="first")(x)))
+        return conv(4, name="second")(after()(stock.channels(x, 1, 3, "part")))
+
+    model = model_of(build)
+    kernel = np.array(model.get_layer("second").kernel)
+    kernel[:, :, 0] = 0
+    model.get_layer("second").kernel.assign(kernel)
+    folded = check(model)
+    assert folded.get_layer("first").kernel.shape == (1, 1, 4, 4)
+    assert folded.get_layer("part").output.shape == (None, 6, 6, 2)
+
+
+def test_a_crop_of_channels_is_one_summand_of_others():
+    def build(x):
+        parts = [stock.channels(x, *ends, f"part{i}") for i, ends in enumerate([(0, 3), (1, 4)])]
+        summed = layers.Add()([layers.Rescaling(2.0, 0.5)(parts[0]), norm()(parts[1]), conv(3)(x)])
+        return norm()(layers.Concatenate()([layers.Add()(parts), summed]))
+
+    folded = check(model_of(build))
+    assert kinds(folded)["Cropping2D"] == 2
 
 
 def test_a_tensor_that_others_read_too_is_not_thinned():
