@@ -7,8 +7,10 @@ else. Values the paper does not give are marked DECISION.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import Any
+
+from hmnas_tf.ranges import check_range
+from hmnas_tf.ranges import flag as _flag
 
 MASK_INITIAL = (
     1e-2  # §3.3: every real mask starts here, above the threshold, so that a fresh mask is all ones
@@ -28,10 +30,6 @@ PAPER_OPERATIONS = (  # §4.1, Table 1; no `none`: masks take its part
     "avg_pool_3x3",
     "identity",
 )
-
-
-def _flag(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +74,11 @@ class Config:
     nodes: int = _flag(4, "Intermediate nodes in a cell.", low=1)
     operations: tuple[str, ...] = _flag(
         PAPER_OPERATIONS, "Comma list of the candidate operations of every edge."
+    )
+    partial_channels: int = _flag(
+        1,
+        "Only one in this many channels of a node goes through its operations, the others pass by; 1 is all.",
+        low=1,
     )
     stem: str = _flag(
         "cifar", "Stem of the network: `cifar` keeps the resolution, `imagenet` divides it by 8."
@@ -201,7 +204,7 @@ class Config:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            _check_range(field, getattr(self, field.name))
+            check_range(field, getattr(self, field.name))
         if self.warmup_epochs >= self.supernet_epochs:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} leaves no epoch of supernet_epochs={self.supernet_epochs} to "
@@ -217,6 +220,11 @@ class Config:
                 raise ValueError(
                     f"{name}={getattr(self, name)} is odd, but a factorized reduce splits channels into halves: make "
                     "it even."
+                )
+            if getattr(self, name) % (2 * self.partial_channels):
+                raise ValueError(
+                    f"{name}={getattr(self, name)} cannot be split by partial_channels={self.partial_channels} into "
+                    f"even parts: take a multiple of {2 * self.partial_channels}."
                 )
         if self.initial_weights == "inherited":
             for name in ("genotype", "evaluation_cells", "evaluation_channels"):
@@ -240,16 +248,3 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON-able values, lists for tuples."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
-
-
-def _check_range(field: dataclasses.Field, value: Any) -> None:
-    low, high = field.metadata["low"], field.metadata["high"]
-    if low is None and high is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise ValueError(f"{field.name}={value!r} is not a number.")
-    if isinstance(field.default, int) and not isinstance(value, int):
-        raise ValueError(f"{field.name}={value} must be a whole number.")
-    if (low is not None and value < low) or value > (high if high is not None else sys.float_info.max):
-        accepted = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise ValueError(f"{field.name}={value} is out of range: it must be {accepted}.")

@@ -177,4 +177,5 @@ def topology_of(config: Config) -> Topology:
         nodes=config.nodes,
         operations=config.operations,
         stem=config.stem,
+        partial_channels=config.partial_channels,
     )

@@ -75,6 +75,7 @@ def test_ends_of_a_range_are_accepted_and_what_lies_beyond_is_not(field, end):
             "warmup_epochs": {"supernet_epochs": large + 1},
             "evaluation_cells": random,
             "evaluation_channels": random,
+            "partial_channels": {"initial_channels": 2 * large},
         }.get(field.name, {})
         assert getattr(Config(**{field.name: large} | more), field.name) == large
         return
@@ -114,6 +115,12 @@ def test_infinity_is_refused_by_name(field):
         (dict(threshold=1e-2), ("threshold=0.01", "masks start at 0.01", "smaller")),
         (dict(threshold=1), ("threshold=1", "smaller")),
         (dict(initial_channels=7), ("initial_channels=7", "odd", "even")),
+        (dict(partial_channels=4), ("initial_channels=36", "partial_channels=4", "a multiple of 8")),
+        (dict(partial_channels=5), ("initial_channels=36", "partial_channels=5", "a multiple of 10")),
+        (
+            dict(partial_channels=2, evaluation_channels=18, initial_weights="random"),
+            ("evaluation_channels=18", "partial_channels=2", "a multiple of 4"),
+        ),
         (dict(operations=()), ("operations=''", "at least one")),
         (dict(operations=("identity", "identity")), ("operations='identity,identity'", "different")),
         (dict(formats=()), ("formats=''", "at least one")),
@@ -136,6 +143,7 @@ def test_contradictions_are_refused_with_a_remedy(settings, parts):
         dict(threshold=0.0099),
         dict(threshold=0),
         dict(initial_channels=2),
+        dict(initial_channels=12, partial_channels=6),
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -67,6 +68,30 @@ def test_a_searched_architecture_is_trained_from_its_file(short, run, make_confi
     assert finished.result.genotype.cells == short.result.genotype.cells
     sizes = [result.results["derived"]["params_dense"] for result in (finished.result, short.result)]
     assert sizes[0] == sizes[1]
+
+
+def test_partial_channels_go_through_all_stages_into_every_format(run, make_config, tmp_path):
+    operations = ("sep_conv_3x3", "max_pool_3x3", "identity")
+    config = make_config(cells=2, nodes=2, operations=operations, partial_channels=2, drop_path=0.3)
+    formats = dict(formats=("keras", "saved_model", "onnx", "litert"), quantize=("none", "int8"))
+    finished = run(dataclasses.replace(config, **formats), tmp_path / "run")
+    path = tmp_path / "run" / "genotype.json"
+    assert json.loads(path.read_text(encoding="utf-8"))["topology"]["partial_channels"] == 2
+    results = finished.result.results
+    assert results["stages"]["finetuned"]["test_error"] < 40.0
+    for name in ("keras", "keras_folded", "saved_model", "onnx", "litert"):
+        artifact = results["artifacts"].pop(name)
+        assert artifact["max_abs_difference"] < 1e-4, name
+        assert artifact["test_error"] == results["stages"]["finetuned"]["test_error"], name
+    assert {"litert_int8", "onnx_int8"} <= set(results["artifacts"])
+    assert max(artifact["test_error"] for artifact in results["artifacts"].values()) < 50.0
+    layers = [type(layer).__name__ for layer in finished.result.model.layers]
+    assert "Cropping2D" in layers
+    again = run(
+        dataclasses.replace(config, partial_channels=1, genotype=str(path), initial_weights="random"),
+        tmp_path / "again",
+    )
+    assert [type(layer).__name__ for layer in again.result.model.layers] == layers
 
 
 def test_a_given_file_must_not_change_during_a_run(short, make_config, patterns, tmp_path, monkeypatch):
