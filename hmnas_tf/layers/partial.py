@@ -25,9 +25,8 @@ def split(x: Any, partial_channels: int, strides: int) -> tuple[Any, Any]:
     """Returns what operations read of a node's state, and what passes by them at `strides`, None if nothing does."""
     if partial_channels == 1:
         return x, None
-    count = x.shape[-1] // partial_channels
-    passing = x[..., count:]
-    return x[..., :count], passing if strides == 1 else ops.max_pool(passing, 2, strides=2, padding="same")
+    read, passing = ops.split(x, [x.shape[-1] // partial_channels], axis=-1)
+    return read, passing if strides == 1 else ops.max_pool(passing, 2, strides=2, padding="same")
 
 
 def node(made: Sequence[Any], passing: Sequence[Any]) -> Any:

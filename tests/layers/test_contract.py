@@ -64,9 +64,10 @@ CASES = {
     ),
     "Identity": Case(lambda: Identity(4, edges=2, strides=2), 2 * 2 * 16, 16, "image", (2,), (4, 4, 4)),
     "MaskedCell": Case(
-        lambda: MaskedCell(4, nodes=2, operations=OPERATIONS, renormalize=True),
-        2 * (2 * 16 + 5 * DILATED) + 2 * (10 + 5),  # a cell's and its encoding's
-        2 * 8 + 5 * 8 + 3 * 8,
+        lambda: MaskedCell(4, nodes=2, operations=OPERATIONS, renormalize=True, partial_channels=2),
+        2 * (2 * 16 + 5 * (9 * 2 + 4))
+        + 2 * (10 + 5),  # a cell's with operations at C = 2, and its encoding's
+        2 * 8 + 5 * 4 + 3 * 4,
         "pair",
         None,
         (8, 8, 8),

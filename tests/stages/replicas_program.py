@@ -1,7 +1,7 @@
 """Trains the three stages for a few steps on N logical CPU devices and writes every variable to a file.
 
-Run by test_replicas.py as `python replicas_program.py N FILE`: the number of devices must be set before TensorFlow
-starts.
+Run by test_replicas.py as `python replicas_program.py N ORDER K FILE`: the number of devices must be set before
+TensorFlow starts.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ def values(network: keras.Model) -> list[np.ndarray]:
     return [variable.numpy() for variable in network.variables]
 
 
-def main(replicas: int, order: str, path: str) -> None:
+def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
     strategy = make_strategy(replicas)
     keras.utils.set_random_seed(0)
     with strategy.scope():
         operations = ("sep_conv_3x3", "max_pool_3x3", "identity")[:: 1 if order == "first_order" else 2]
-        supernet = Supernet(
-            Topology(initial_channels=4, cells=1, nodes=1, operations=operations, stem="cifar"), 4
+        topology = Topology(
+            initial_channels=4, cells=1, nodes=1, operations=operations, partial_channels=partial_channels
         )
+        supernet = Supernet(topology, 4)
         supernet.build((None, 8, 8, 1))
         # Adam divides by the gradient's own size, so an epsilon above its rounding error keeps that from being seen.
         training = SupernetTraining(
@@ -106,4 +107,4 @@ def main(replicas: int, order: str, path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])

@@ -14,19 +14,21 @@ PROGRAM = Path(__file__).with_name("replicas_program.py")
 pytestmark = pytest.mark.slow
 
 
-def variables_after(replicas: int, order: str, path: Path) -> dict[str, np.ndarray]:
+def variables_after(replicas: int, order: str, partial_channels: int, path: Path) -> dict[str, np.ndarray]:
     environment = os.environ | {"PYTHONPATH": str(PROGRAM.parents[2]), "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, str(PROGRAM), str(replicas), order, str(path)]
+    command = [sys.executable, str(PROGRAM), str(replicas), order, str(partial_channels), str(path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(path) as file:
         return {name: file[name] for name in file.files}
 
 
-@pytest.mark.parametrize("order", ["first_order", "second_order"])
-def test_two_replicas_are_one(order, tmp_path):
-    one = variables_after(1, order, tmp_path / "one.npz")
-    two = variables_after(2, order, tmp_path / "two.npz")
+@pytest.mark.parametrize(
+    ("order", "partial_channels"), [("first_order", 1), ("second_order", 1), ("first_order", 2)]
+)
+def test_two_replicas_are_one(order, partial_channels, tmp_path):
+    one = variables_after(1, order, partial_channels, tmp_path / "one.npz")
+    two = variables_after(2, order, partial_channels, tmp_path / "two.npz")
     assert one.keys() == two.keys()
     stages = {name.split()[0] for name in one}
     assert stages == ({"supernet", "masks", "tuning"} if order == "first_order" else {"supernet"})
