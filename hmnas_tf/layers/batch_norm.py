@@ -61,46 +61,68 @@ class BatchNorm(keras.layers.Layer):
         )
 
     def call(self, inputs, factors=None, training=None):
-        shape = (self.edges, inputs[0].shape[-1])
-        scale = ops.ones(shape) if self.gamma is None else ops.convert_to_tensor(self.gamma)
-        offset = ops.zeros(shape) if self.beta is None else ops.convert_to_tensor(self.beta)
+        values = self.values(factors, training)
+        rows = [{name: value[edge] for name, value in values.items()} for edge in range(self.edges)]
+        inputs = inputs * self.edges if self.inputs == 1 else inputs
+        found = [self.normalize(x, row, training) for x, row in zip(inputs, rows, strict=True)]
+        if training:
+            pairs = [statistics for _, statistics in found[: self.inputs]]
+            self.move(*map(ops.stack, zip(*pairs, strict=True)), like=inputs[0])
+        return [y for y, _ in found]
+
+    def values(self, factors: Any = None, training: bool | None = None) -> dict[str, Any]:
+        """Returns what `normalize` needs of each edge, stacked over the edges: [edges, ...]."""
+        found = {}
+        if self.affine:
+            found |= {"gamma": fused.read(self.gamma), "beta": fused.read(self.beta)}
         if factors is not None:
-            factors = ops.cast(factors, "float32")[:, None]
-            scale, offset = scale * factors, offset if self.beta is None else offset * factors
-        scales, offsets = ops.unstack(scale, self.edges), ops.unstack(offset, self.edges)
+            found["factor"] = ops.cast(factors, "float32")
         if not training:
-            statistics = [
-                ops.unstack(ops.convert_to_tensor(v)) for v in (self.moving_mean, self.moving_variance)
-            ]
-            pairs = self._pairs(list(zip(inputs, *statistics, strict=True)))
-            return [
-                fused.normalize(x, scale, offset, mean, variance, BATCH_NORM_EPSILON)
-                for (x, mean, variance), scale, offset in zip(pairs, scales, offsets, strict=True)
-            ]
-        normalize = fused.normalize_batches if fused.replicas() == 1 else _normalize_all_replicas
-        results = normalize(self._pairs(inputs), scales, offsets, BATCH_NORM_EPSILON)
-        outputs, means, variances = zip(*results, strict=True)
-        mean, variance = (ops.stack(values[: self.inputs]) for values in (means, variances))
+            statistics = {"mean": fused.read(self.moving_mean), "variance": fused.read(self.moving_variance)}
+            repeats = self.edges // self.inputs
+            found |= {k: ops.repeat(v, repeats, axis=0) if repeats > 1 else v for k, v in statistics.items()}
+        return found
+
+    def normalize(self, x: Any, values: dict[str, Any], training: bool | None) -> tuple[Any, list]:
+        """Returns the result of one edge, and in training the mean and the variance of the batch [channels].
+
+        Args:
+            x: [batch, height, width, channels].
+            values: those of this edge.
+            training: as in `call`.
+        """
+        scale = values["gamma"] if self.affine else ops.ones(x.shape[-1:])
+        offset = values["beta"] if self.affine else ops.zeros(x.shape[-1:])
+        if "factor" in values:
+            scale, offset = scale * values["factor"], offset * values["factor"] if self.affine else offset
+        if not training:
+            return fused.normalize(
+                x, scale, offset, values["mean"], values["variance"], BATCH_NORM_EPSILON
+            ), []
+        normalize = fused.normalize_batch if fused.replicas() == 1 else _normalize_all_replicas
+        y, mean, variance = normalize(x, scale, offset, BATCH_NORM_EPSILON)
+        return y, [mean, variance]
+
+    def move(self, mean: Any, variance: Any, like: Any) -> None:
+        """Moves the averages towards the statistics of a batch.
+
+        Args:
+            mean: of each input, [inputs, channels].
+            variance: as `normalize` returns it, [inputs, channels].
+            like: what was normalised, or anything of its shape.
+        """
         if fused.replicas() == 1:
-            variance = fused.biased(variance, inputs[0])
+            variance = fused.biased(variance, like)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             before = fused.read(moving)
             moving.assign(before + (value - before) * (1.0 - BATCH_NORM_MOMENTUM))
-        return list(outputs)
-
-    def _pairs(self, inputs: list) -> list:
-        return inputs * self.edges if self.inputs == 1 else inputs
 
     def get_config(self):
         return super().get_config() | {"affine": self.affine, "edges": self.edges}
 
 
-def _normalize_all_replicas(inputs: list, scales: list, offsets: list, epsilon: float) -> list[tuple]:
-    """Does what `fused.normalize_batches` does, with the statistics of the batches of all replicas."""
-    return [_of_all_replicas(*each, epsilon) for each in zip(inputs, scales, offsets, strict=True)]
-
-
-def _of_all_replicas(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:
+def _normalize_all_replicas(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """Does what `fused.normalize_batch` does, with the statistics of the batches of all replicas; biased variance."""
     values = ops.cast(x, "float32")
     mean, variance = ops.moments(values, (0, 1, 2), synchronized=True)
     scale = scale * ops.rsqrt(variance + epsilon)

@@ -88,6 +88,9 @@ class Cell(keras.layers.Layer):
             )
             for source, rows in enumerate(edges_from(nodes))
         ]
+        terms = {mixed.strides: mixed.edge_term for mixed in self.mixed}
+        for mixed in self.mixed:
+            mixed.edge_term = terms[mixed.strides]
 
     def build(self, first_shape, second_shape, weights_shape=None):
         for preprocess, shape in zip(self.preprocess, (first_shape, second_shape), strict=True):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from hmnas_tf.config import MASK_THRESHOLD
-from hmnas_tf.layers import stock
+from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.edgewise import each_edge
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
-from hmnas_tf.layers.source import Source
+from hmnas_tf.layers.source import Form, Source
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
@@ -35,6 +38,8 @@ class FactorizedReduce(keras.layers.Layer):
     >>> FactorizedReduce(6, edges=2)(keras.Input((8, 8, 4)))[1].shape
     (None, 4, 4, 6)
     """
+
+    reads = (Form("even"), Form("odd"))
 
     def __init__(
         self,
@@ -73,9 +78,25 @@ class FactorizedReduce(keras.layers.Layer):
 
     def read(self, source: Source, factors=None, training=None) -> list:
         """Does what `call` does, from a source that others read too."""
-        halves = zip(self.even.call([source.even]), self.odd.call([source.odd]), strict=True)
-        x = [ops.concatenate(pair, axis=-1) for pair in halves]
-        return self.batch_norm.call(x, factors, training=training)
+        return each_edge([self], source, [factors], training)
+
+    @property
+    def batch_norms(self) -> list[BatchNorm]:
+        """The batch normalization, in a list as other layers have several."""
+        return [self.batch_norm]
+
+    def values(self, weights: Any, training: bool | None) -> dict[str, Any]:
+        """Returns what differs from edge to edge, see `Edgewise`."""
+        return {
+            "even": self.even.masked_kernel(),
+            "odd": self.odd.masked_kernel(),
+            "batch_norm": self.batch_norm.values(weights, training),
+        }
+
+    def term(self, forms: dict[Form, Any], values: dict[str, Any], training: bool) -> tuple[Any, list]:
+        """Computes one edge, see `Edgewise`."""
+        halves = [fused.pointwise(forms[Form(name)], values[name]) for name in ("even", "odd")]
+        return self.batch_norm.normalize(ops.concatenate(halves, axis=-1), values["batch_norm"], training)
 
     def stock(self, x, name: str, *, edge: int = 0, inputs=None, weight: float = 1.0):
         """Applies `weight` times the function of one edge in stock layers; `inputs` as in `stock.pointwise`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -96,6 +96,23 @@ def odd_pixels(x: Any) -> Any:
     return tf.split(tf.space_to_batch(x, [2, 2], [[0, height % 2], [0, width % 2]]), 4)[3]
 
 
+def apart(x: Any, rate: int) -> Any:
+    """Returns `rate`**2 images for each image, each of every `rate`-th pixel, padded by zeros to one size.
+
+    [batch, height, width, channels] becomes [rate**2 * batch, ceil(height / rate), ceil(width / rate), channels].
+    """
+    return tf.space_to_batch(x, [rate, rate], _missing(x.shape, rate))
+
+
+def together(parts: Any, rate: int, size: Sequence[int]) -> Any:
+    """Undoes `apart` for images of `size` (height, width)."""
+    return tf.batch_to_space(parts, [rate, rate], _missing((None, *size), rate))
+
+
+def _missing(shape: Sequence[int], rate: int) -> list[list[int]]:
+    return [[0, -size % rate] for size in shape[1:3]]
+
+
 def dilated(x: Any, rate: int, kernels: Sequence[Any]) -> list[Any]:
     """Returns depthwise convolutions of one input with dilated kernels, padded to the size of the input.
 
@@ -106,10 +123,8 @@ def dilated(x: Any, rate: int, kernels: Sequence[Any]) -> list[Any]:
         rate: distance of the kernels' taps, in pixels.
         kernels: each [size, size, channels, 1].
     """
-    pads = [[0, -size % rate] for size in x.shape[1:3]]
-    parts = tf.space_to_batch(x, [rate, rate], pads)
-    results = [depthwise(parts, kernel) for kernel in kernels]
-    return [tf.batch_to_space(result, [rate, rate], pads) for result in results]
+    parts = apart(x, rate)
+    return [together(depthwise(parts, kernel), rate, x.shape[1:3]) for kernel in kernels]
 
 
 def replicas() -> int:
@@ -117,26 +132,32 @@ def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def normalize_batches(
-    inputs: Sequence[Any], scales: Sequence[Any], offsets: Sequence[Any], epsilon: float
-) -> list[tuple[Any, Any, Any]]:
-    """Normalises each of several batches by its own statistics.
+def built_once(function: Callable) -> Callable:
+    """Returns a function of tensors that a graph holds once for each shape of its arguments, not once a call.
+
+    TensorFlow joins the copies when it first runs the graph, and leaves out what a call does not need. Several
+    replicas, which may exchange values inside, and programs without a graph call it as it is.
+    """
+    graph = tf.function(function, autograph=False)
+    return lambda *args: (function if tf.executing_eagerly() or replicas() > 1 else graph)(*args)
+
+
+def normalize_batch(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """Normalises a batch by its own statistics.
 
     Args:
-        inputs: each [batch, height, width, channels].
-        scales: each float32 [channels].
-        offsets: each float32 [channels].
+        x: [batch, height, width, channels].
+        scale: float32 [channels].
+        offset: float32 [channels].
         epsilon: added to the variance.
 
     Returns:
-        For each the result like the input, the mean and the unbiased variance, float32 [channels].
+        The result like `x`, the mean and the unbiased variance, float32 [channels].
     """
     nothing = tf.constant([], tf.float32)
-    settings = dict(mean=nothing, variance=nothing, epsilon=epsilon, is_training=True)
-    return [
-        tf.raw_ops.FusedBatchNormV3(x=x, scale=scale, offset=offset, **settings)[:3]
-        for x, scale, offset in zip(inputs, scales, offsets, strict=True)
-    ]
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=scale, offset=offset, mean=nothing, variance=nothing, epsilon=epsilon, is_training=True
+    )[:3]
 
 
 def biased(variance: Any, x: Any) -> Any:
@@ -149,7 +170,7 @@ def biased(variance: Any, x: Any) -> Any:
 
 
 def normalize(x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: float) -> Any:
-    """Normalises by given statistics; shapes as in `normalize_batches`."""
+    """Normalises by given statistics; shapes as in `normalize_batch`."""
     return tf.raw_ops.FusedBatchNormV3(
         x=x, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False
     )[0]

@@ -50,6 +50,7 @@ class MaskedDepthwiseConv2D(MaskedKernel):
 
     def build(self, input_shape):
         _, height, width, channels = input_shape
+        self.size = (height, width)
         shape = (self.edges, self.kernel_size, self.kernel_size, channels, 1)
         pixels = (halved(height, self.strides), halved(width, self.strides))
         # A filter sees kernel_size**2 inputs of its own channel.

@@ -7,6 +7,7 @@ from keras import ops
 
 from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.layers import fused
+from hmnas_tf.layers.edgewise import each_edge, sum_of
 from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.layers.source import Source
 
@@ -64,6 +65,10 @@ class MixedOperation(keras.layers.Layer):
         settings = dict(edges=edges, strides=strides, affine=affine, threshold=threshold)
         self.candidates = [OPERATIONS[name](channels, name=name, **settings) for name in self.operations]
 
+        # What becomes one function of a graph. A cell gives its mixed operations one in common, where they are alike.
+        self.edge_by_edge = [candidate for candidate in self.candidates if candidate.reads]
+        self.edge_term = sum_of(self.edge_by_edge)
+
     def build(self, inputs_shape, weights_shape=None):
         for candidate in self.candidates:
             candidate.build(inputs_shape)
@@ -75,16 +80,21 @@ class MixedOperation(keras.layers.Layer):
         """Returns the summands of each edge, so that a node can add those of all its edges at once."""
         columns = ops.unstack(weights, len(self.candidates), axis=1)
         source = Source(inputs)
-        results, shared = [], []
+        results, shared, own = [], [], []
         for candidate, column in zip(self.candidates, columns, strict=True):
+            if candidate.reads:
+                own.append(column)
+                continue
             same = candidate.shared(source, training)
             if same is None:
                 results.append(candidate.read(source, column, training=training))
             else:
                 shared.append((same, column))
+        if own:
+            results.append(each_edge(self.edge_by_edge, source, own, training, self.edge_term))
         if shared:
-            tensors, own = zip(*shared, strict=True)
-            results.append(fused.combine(tensors, ops.stack(own, axis=1)))
+            tensors, factors = zip(*shared, strict=True)
+            results.append(fused.combine(tensors, ops.stack(factors, axis=1)))
         return [list(terms) for terms in zip(*results, strict=True)]
 
     def get_config(self):

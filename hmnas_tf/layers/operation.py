@@ -8,8 +8,10 @@ import keras
 import numpy as np
 
 from hmnas_tf.config import MASK_THRESHOLD
+from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.edgewise import each_edge
 from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
-from hmnas_tf.layers.source import Source
+from hmnas_tf.layers.source import Form, Source
 
 
 class Operation(keras.layers.Layer):
@@ -22,6 +24,8 @@ class Operation(keras.layers.Layer):
         affine: whether batch normalizations learn a scale and an offset.
         threshold: tau of the kernels' masks.
     """
+
+    reads: tuple[Form, ...] = ()  # of an operation that is computed edge by edge, see `Edgewise`
 
     def __init__(
         self,
@@ -52,8 +56,12 @@ class Operation(keras.layers.Layer):
             weights: mixing weights [edges], or None for ones.
             training: as in `call`.
         """
+        if self.reads:
+            return each_edge([self], source, [weights], training)
         if type(self).call is Operation.call:  # which would come here again
-            raise NotImplementedError(f"{type(self).__name__}: expected a method `call` or `read`.")
+            raise NotImplementedError(
+                f"{type(self).__name__}: expected a method `call` or `read`, or `reads` with `values` and `term`."
+            )
         return self(source.inputs, weights, training=training)
 
     def shared(self, source: Source, training: bool | None = None) -> Any:
@@ -61,6 +69,19 @@ class Operation(keras.layers.Layer):
 
         A mixed operation then adds the shared results of all its operations at once, instead of calling `read`.
         """
+
+    @property
+    def batch_norms(self) -> list[BatchNorm]:
+        """All of them, see `Edgewise`."""
+        return []
+
+    def values(self, weights: Any, training: bool | None) -> dict[str, Any]:
+        """Returns what differs from edge to edge, see `Edgewise`."""
+        raise NotImplementedError
+
+    def term(self, forms: dict[Form, Any], values: dict[str, Any], training: bool) -> tuple[Any, list]:
+        """Computes one edge, see `Edgewise`."""
+        raise NotImplementedError
 
     def output_shape_for(self, input_shape: tuple) -> tuple:
         """Returns the shape of each result."""

@@ -26,7 +26,7 @@ from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.operation import DepthwiseOperation, Operation
-from hmnas_tf.layers.source import Source, subsample
+from hmnas_tf.layers.source import Form, Source, subsample
 
 package = partial(keras.saving.register_keras_serializable, package="hmnas_tf")
 
@@ -76,14 +76,33 @@ class SeparableUnit(DepthwiseOperation):
         self.pointwise.build(outputs)
         self.batch_norm.build(outputs)
 
-    def read(self, source, weights=None, training=None):
-        x = source.even if self.subsampling == 2 else source.relu
-        return self.convolve([x], weights, training=training)
+    @property
+    def reads(self):
+        return (Form("even" if self.subsampling == 2 else "relu", self.depthwise.dilation_rate),)
 
-    def convolve(self, inputs: list, weights: Any, training: bool | None) -> list:
-        """Does all but the ReLU and the sub-sampling, from one input an edge or from one for all of them."""
-        x = self.pointwise.call(self.depthwise.call(inputs))
-        return self.batch_norm.call(x, weights, training=training)
+    @property
+    def batch_norms(self):
+        return [self.batch_norm]
+
+    def values(self, weights, training):
+        return {
+            "depthwise": self.depthwise.masked_kernel(),
+            "pointwise": self.pointwise.masked_kernel(),
+            "batch_norm": self.batch_norm.values(weights, training),
+        }
+
+    def term(self, forms, values, training):
+        (form,) = self.reads
+        return self.convolve(forms[form], values, training)
+
+    def convolve(self, x: Any, values: dict[str, Any], training: bool) -> tuple[Any, list]:
+        """Does all but the ReLU and the sub-sampling of one edge."""
+        x = fused.depthwise(x, values["depthwise"], self.depthwise.strides)
+        if self.depthwise.dilation_rate > 1:
+            x = fused.together(x, self.depthwise.dilation_rate, self.depthwise.size)
+        return self.batch_norm.normalize(
+            fused.pointwise(x, values["pointwise"]), values["batch_norm"], training
+        )
 
     def stock(self, x, name, edge, weight=1.0):
         x = stock.subsample(x, self.subsampling, f"{name}_subsample")
@@ -112,9 +131,21 @@ class SeparableConvolution(DepthwiseOperation):
         self.first.build(input_shape)
         self.second.build(self.first.output_shape_for(input_shape))
 
-    def read(self, source, weights=None, training=None):
-        between = [ops.relu(x) for x in self.first.read(source, training=training)]
-        return self.second.convolve(between, weights, training=training)
+    @property
+    def reads(self):
+        return self.first.reads
+
+    @property
+    def batch_norms(self):
+        return [self.first.batch_norm, self.second.batch_norm]
+
+    def values(self, weights, training):
+        return {"first": self.first.values(None, training), "second": self.second.values(weights, training)}
+
+    def term(self, forms, values, training):
+        between, before = self.first.term(forms, values["first"], training)
+        y, statistics = self.second.convolve(ops.relu(between), values["second"], training)
+        return y, before + statistics
 
     def stock(self, x, name, edge, weight=1.0):
         return self.second.stock(self.first.stock(x, f"{name}_1", edge), f"{name}_2", edge, weight)
@@ -186,6 +217,20 @@ class Identity(Operation):
     def build(self, input_shape):
         if self.reduce is not None:
             self.reduce.build(input_shape)
+
+    @property
+    def reads(self):
+        return () if self.reduce is None else self.reduce.reads
+
+    @property
+    def batch_norms(self):
+        return [] if self.reduce is None else self.reduce.batch_norms
+
+    def values(self, weights, training):
+        return self.reduce.values(weights, training)
+
+    def term(self, forms, values, training):
+        return self.reduce.term(forms, values, training)
 
     def shared(self, source, training=None):
         return source.inputs if self.reduce is None else None

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from hmnas_tf.layers import fused
+
+
+class Form(NamedTuple):
+    """A form of a node's state: after a ReLU all pixels, or the `even` or `odd` ones, taken `apart` for dilation."""
+
+    pixels: str = "relu"
+    apart: int = 1
 
 
 class Source:
@@ -19,6 +26,7 @@ class Source:
 
     def __init__(self, inputs: Any):
         self.inputs = inputs
+        self._apart: dict[Form, Any] = {}
 
     @functools.cached_property
     def relu(self) -> Any:
@@ -34,6 +42,15 @@ class Source:
     def odd(self) -> Any:
         """Every second pixel of it, from the second, shaped like `even`; zeros where an odd size has none."""
         return fused.odd_pixels(self.relu)
+
+    def form(self, form: Form) -> Any:
+        """Returns the state in a form."""
+        pixels = getattr(self, form.pixels)
+        if form.apart == 1:
+            return pixels
+        if form not in self._apart:
+            self._apart[form] = fused.apart(pixels, form.apart)
+        return self._apart[form]
 
 
 def subsample(x: Any, strides: int) -> Any:

@@ -1,0 +1,87 @@
+"""How the edges that leave a node are computed: one function of tensors, called for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from keras import ops, tree
+
+from hmnas_tf.layers import fused
+from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.source import Form, Source
+
+
+class Edgewise(Protocol):
+    """A layer that does the same on each of its edges, with values that differ."""
+
+    name: str
+    edges: int
+    reads: tuple[Form, ...]
+
+    @property
+    def batch_norms(self) -> list[BatchNorm]:
+        """All of them, in the order in which `term` uses them."""
+
+    def values(self, weights: Any, training: bool | None) -> dict[str, Any]:
+        """Returns what differs from edge to edge, nested; each tensor is stacked over the edges, [edges, ...].
+
+        Args:
+            weights: mixing weights [edges], or None for ones.
+            training: as in `call`.
+        """
+
+    def term(self, forms: dict[Form, Any], values: dict[str, Any], training: bool) -> tuple[Any, list]:
+        """Returns the result of one edge, and in training mean and variance of each batch normalization in turn.
+
+        It reads no variable and depends on the layer's settings only, so that layers made alike can share it.
+        """
+
+
+Term = Callable[[dict[Form, Any], dict[str, dict], bool], tuple[Any, Any]]
+
+
+def sum_of(layers: Sequence[Edgewise]) -> Term:
+    """Returns the function that computes one edge: the sum of what layers make of it, and all their statistics.
+
+    In a graph it is built once for each shape and then called, which is several times faster than building it again
+    for every edge.
+    """
+
+    def term(forms: dict[Form, Any], values: dict[str, dict], training: bool) -> tuple[Any, Any]:
+        found = [layer.term(forms, values[layer.name], training) for layer in layers]
+        results, statistics = zip(*found, strict=True)
+        every = [value for of_layer in statistics for value in of_layer]
+        return fused.add(results), ops.stack(every) if training else None
+
+    return fused.built_once(term)
+
+
+def each_edge(
+    layers: Sequence[Edgewise],
+    source: Source,
+    weights: Sequence[Any],
+    training: bool | None,
+    term: Term | None = None,
+) -> list:
+    """Returns the sum of what layers make of each edge, and lets their batch normalizations note the statistics.
+
+    Args:
+        layers: of the same number of edges and the same shape of results.
+        source: the node that the edges leave.
+        weights: mixing weights [edges] for each layer, or None for ones.
+        training: as in `call`.
+        term: `sum_of(layers)`, or that of layers made alike; None is a new one.
+    """
+    term = term or sum_of(layers)
+    forms = {form: source.form(form) for layer in layers for form in layer.reads}
+    values = {layer.name: layer.values(own, training) for layer, own in zip(layers, weights, strict=True)}
+    columns = [ops.unstack(value, layers[0].edges) for value in tree.flatten(values)]
+    rows = [tree.pack_sequence_as(values, row) for row in zip(*columns, strict=True)]
+    results, statistics = zip(*(term(forms, row, bool(training)) for row in rows), strict=True)
+    if training:
+        norms = [norm for layer in layers for norm in layer.batch_norms]
+        found = ops.unstack(ops.stack(statistics), 2 * len(norms), axis=1)
+        for norm, mean, variance in zip(norms, found[::2], found[1::2], strict=True):
+            norm.move(mean, variance, like=results[0])
+    return list(results)
