@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -66,8 +67,8 @@ class BatchNorm(keras.layers.Layer):
         inputs = inputs * self.edges if self.inputs == 1 else inputs
         found = [self.normalize(x, row, training) for x, row in zip(inputs, rows, strict=True)]
         if training:
-            pairs = [statistics for _, statistics in found[: self.inputs]]
-            self.move(*map(ops.stack, zip(*pairs, strict=True)), like=inputs[0])
+            statistics = [ops.stack(pair) for _, pair in found[: self.inputs]]
+            move_averages([self], ops.stack(statistics, axis=1), like=inputs[0])
         return [y for y, _ in found]
 
     def values(self, factors: Any = None, training: bool | None = None) -> dict[str, Any]:
@@ -103,22 +104,26 @@ class BatchNorm(keras.layers.Layer):
         y, mean, variance = normalize(x, scale, offset, BATCH_NORM_EPSILON)
         return y, [mean, variance]
 
-    def move(self, mean: Any, variance: Any, like: Any) -> None:
-        """Moves the averages towards the statistics of a batch.
-
-        Args:
-            mean: of each input, [inputs, channels].
-            variance: as `normalize` returns it, [inputs, channels].
-            like: what was normalised, or anything of its shape.
-        """
-        if fused.replicas() == 1:
-            variance = fused.biased(variance, like)
-        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            before = fused.read(moving)
-            moving.assign(before + (value - before) * (1.0 - BATCH_NORM_MOMENTUM))
-
     def get_config(self):
         return super().get_config() | {"affine": self.affine, "edges": self.edges}
+
+
+def move_averages(norms: Sequence[BatchNorm], statistics: Any, like: Any) -> None:
+    """Moves the averages of batch normalizations towards the statistics of a batch, all at once.
+
+    Args:
+        norms: all for the same number of inputs and channels.
+        statistics: mean and variance of each in turn, as `normalize` returns them, [2 * norms, inputs, channels].
+        like: what was normalised, or anything of its shape.
+    """
+    averages = [average for norm in norms for average in (norm.moving_mean, norm.moving_variance)]
+    if fused.replicas() == 1:
+        shares = ops.convert_to_tensor([1.0, fused.biased_share(like)] * len(norms))  # of means and variances
+        statistics = statistics * ops.reshape(shares, (-1, 1, 1))
+    before = ops.stack([fused.read(average) for average in averages])
+    after = before + (statistics - before) * (1.0 - BATCH_NORM_MOMENTUM)
+    for average, value in zip(averages, ops.unstack(after, len(averages)), strict=True):
+        average.assign(value)
 
 
 def _normalize_all_replicas(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from keras import ops, tree
 
 from hmnas_tf.layers import fused
-from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.batch_norm import BatchNorm, move_averages
 from hmnas_tf.layers.source import Form, Source
 
 
@@ -81,7 +81,5 @@ def each_edge(
     results, statistics = zip(*(term(forms, row, bool(training)) for row in rows), strict=True)
     if training:
         norms = [norm for layer in layers for norm in layer.batch_norms]
-        found = ops.unstack(ops.stack(statistics), 2 * len(norms), axis=1)
-        for norm, mean, variance in zip(norms, found[::2], found[1::2], strict=True):
-            norm.move(mean, variance, like=results[0])
+        move_averages(norms, ops.stack(statistics, axis=1), like=results[0])
     return list(results)

@@ -160,13 +160,13 @@ def normalize_batch(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[An
     )[:3]
 
 
-def biased(variance: Any, x: Any) -> Any:
-    """Returns the biased variance of the channels of `x`, given the unbiased one."""
+def biased_share(x: Any) -> Any:
+    """Returns the biased variance of the channels of `x` by the unbiased one: (n - 1) / n of n pixels."""
     if x.shape.is_fully_defined():  # a number, not nodes of the graph
         count = float(x.shape.num_elements() // x.shape[-1])
     else:
         count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-    return variance * ((count - 1.0) / count)
+    return (count - 1.0) / count
 
 
 def normalize(x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: float) -> Any:

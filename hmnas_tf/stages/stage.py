@@ -130,4 +130,5 @@ def add_decay(found: Sequence[Any], variables: Sequence[keras.Variable], factor:
     """Returns gradients with an L2 term; Keras' own `weight_decay` is decoupled, which is another method."""
     if not factor:
         return list(found)
+    factor = tf.constant(factor)  # once in the graph
     return [gradient + factor * variable.value for gradient, variable in zip(found, variables, strict=True)]
