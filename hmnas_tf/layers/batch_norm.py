@@ -73,11 +73,11 @@ class BatchNorm(keras.layers.Layer):
 
     def values(self, factors: Any = None, training: bool | None = None) -> dict[str, Any]:
         """Returns what `normalize` needs of each edge, stacked over the edges: [edges, ...]."""
-        found = {}
-        if self.affine:
-            found |= {"gamma": fused.read(self.gamma), "beta": fused.read(self.beta)}
+        found = {"scale": fused.read(self.gamma), "offset": fused.read(self.beta)} if self.affine else {}
         if factors is not None:
-            found["factor"] = ops.cast(factors, "float32")
+            factors = ops.cast(factors, "float32")[:, None]
+            ones = ops.ones((self.edges, self.moving_mean.shape[-1]))
+            found = {name: value * factors for name, value in ({"scale": ones} | found).items()}
         if not training:
             statistics = {"mean": fused.read(self.moving_mean), "variance": fused.read(self.moving_variance)}
             repeats = self.edges // self.inputs
@@ -92,10 +92,8 @@ class BatchNorm(keras.layers.Layer):
             values: those of this edge.
             training: as in `call`.
         """
-        scale = values["gamma"] if self.affine else ops.ones(x.shape[-1:])
-        offset = values["beta"] if self.affine else ops.zeros(x.shape[-1:])
-        if "factor" in values:
-            scale, offset = scale * values["factor"], offset * values["factor"] if self.affine else offset
+        scale = values["scale"] if "scale" in values else ops.ones(x.shape[-1:])
+        offset = values["offset"] if "offset" in values else ops.zeros(x.shape[-1:])
         if not training:
             return fused.normalize(
                 x, scale, offset, values["mean"], values["variance"], BATCH_NORM_EPSILON

@@ -66,16 +66,18 @@ def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
         def gradients(upstream: Any) -> tuple[Any, Any]:
             padded = tf.pad(x, around) if strides == 1 else x
             slices = []
-            for left in range(0, size - NARROW + 1, NARROW - 1):  # two neighbours share a column
-                pads = [left // strides, (size - NARROW - left) // strides]
+            for left in range(0, size - 1, 2):  # even, so that a stride of 2 meets it
+                width = NARROW if left == size - NARROW else 2
+                positions = (padded.shape[2] - width) // strides + 1  # of such a kernel in a row
+                pads = [left // strides, positions - upstream.shape[2] - left // strides]
                 columns = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
                     input=padded,
-                    filter_sizes=[size, NARROW, channels, 1],
+                    filter_sizes=[size, width, channels, 1],
                     out_backprop=tf.pad(upstream, [[0, 0], [0, 0], pads, [0, 0]]),
                     padding="VALID",
                     **every,
                 )
-                slices.append(columns[:, 1:] if left else columns)
+                slices.append(columns)
             to_input = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
                 input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, **settings
             )
