@@ -191,6 +191,10 @@ class Config:
     deterministic: bool = _flag(
         False, "Take TensorFlow's deterministic operations only, so that reruns are bit-equal on GPUs too."
     )
+    recompute: bool = _flag(
+        False,
+        "Compute a supernet edge again on the way back instead of keeping it: less memory, more time.",
+    )
     mixed_precision: bool = _flag(
         False, "Compute in bfloat16; masks, alpha, beta and losses stay in float32."
     )

@@ -78,6 +78,7 @@ class Run:
                 cell_sharing=config.cell_sharing,
                 threshold=config.threshold,
                 renormalize=config.renormalize,
+                recompute=config.recompute,
             )
             supernet.build((None, *self.dataset.image_shape))
         return supernet

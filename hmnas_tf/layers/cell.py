@@ -29,6 +29,7 @@ class Cell(keras.layers.Layer):
         partial_channels: K, see `layers/partial.py`; each edge then has one more mixing weight, that of what passes by.
         affine: of all batch normalizations.
         threshold: tau of all weight masks.
+        recompute: see `MixedOperation`.
 
     Inputs: the outputs of cells k-2 and k-1, [batch, height, width, any], and the mixing weights [edges, operations],
         with `partial_channels` [edges, operations + 1].
@@ -55,6 +56,7 @@ class Cell(keras.layers.Layer):
         partial_channels: int = 1,
         affine: bool = False,
         threshold: float = MASK_THRESHOLD,
+        recompute: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -70,6 +72,7 @@ class Cell(keras.layers.Layer):
         self.partial_channels = partial_channels
         self.affine = affine
         self.threshold = threshold
+        self.recompute = recompute
         settings: dict[str, Any] = dict(affine=affine, threshold=threshold)
         first = FactorizedReduce if previous_reduction else ReluPointwiseNorm
         self.preprocess = [
@@ -83,6 +86,7 @@ class Cell(keras.layers.Layer):
                 edges=len(rows),
                 strides=plan.strides(source),
                 operations=self.operations,
+                recompute=recompute,
                 name=f"mixed_{source}",
                 **settings,
             )
@@ -139,4 +143,5 @@ class Cell(keras.layers.Layer):
             "partial_channels": self.partial_channels,
             "affine": self.affine,
             "threshold": self.threshold,
+            "recompute": self.recompute,
         }

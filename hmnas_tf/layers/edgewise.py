@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import keras
 from keras import ops, tree
 
 from hmnas_tf.layers import fused
@@ -41,11 +42,15 @@ class Edgewise(Protocol):
 Term = Callable[[dict[Form, Any], dict[str, dict], bool], tuple[Any, Any]]
 
 
-def sum_of(layers: Sequence[Edgewise]) -> Term:
+def sum_of(layers: Sequence[Edgewise], recompute: bool = False) -> Term:
     """Returns the function that computes one edge: the sum of what layers make of it, and all their statistics.
 
     In a graph it is built once for each shape and then called, which is several times faster than building it again
     for every edge.
+
+    Args:
+        layers: of one edge or several.
+        recompute: keep nothing inside for the way back, but compute it again.
     """
 
     def term(forms: dict[Form, Any], values: dict[str, dict], training: bool) -> tuple[Any, Any]:
@@ -54,7 +59,18 @@ def sum_of(layers: Sequence[Edgewise]) -> Term:
         every = [value for of_layer in statistics for value in of_layer]
         return fused.add(results), ops.stack(every) if training else None
 
-    return fused.built_once(term)
+    return fused.built_once(_recomputed(term) if recompute else term)
+
+
+def _recomputed(term: Term) -> Term:
+    def again(forms: dict[Form, Any], values: dict[str, dict], training: bool) -> tuple[Any, Any]:
+        if not training:
+            return term(forms, values, training)
+        arguments = (forms, values)
+        call = keras.remat(lambda *flat: term(*tree.pack_sequence_as(arguments, flat), training))
+        return call(*tree.flatten(arguments))  # it knows tensors only
+
+    return again
 
 
 def each_edge(

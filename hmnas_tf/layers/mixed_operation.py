@@ -26,6 +26,8 @@ class MixedOperation(keras.layers.Layer):
         operations: names in `OPERATIONS`.
         affine: of the operations' batch normalizations.
         threshold: tau of the operations' weight masks.
+        recompute: whether a training step keeps nothing of what is inside an edge and computes it again on the way
+            back (gradient checkpointing, arXiv:1604.06174): less memory, one more forward pass.
 
     Inputs: [batch, height, width, channels] and the mixing weights [edges, operations].
     Output: a list with one [batch, ceil(height / strides), ceil(width / strides), channels] an edge.
@@ -48,6 +50,7 @@ class MixedOperation(keras.layers.Layer):
         operations: tuple[str, ...] = PAPER_OPERATIONS,
         affine: bool = False,
         threshold: float = MASK_THRESHOLD,
+        recompute: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -62,12 +65,13 @@ class MixedOperation(keras.layers.Layer):
         self.operations = tuple(operations)
         self.affine = affine
         self.threshold = threshold
+        self.recompute = recompute
         settings = dict(edges=edges, strides=strides, affine=affine, threshold=threshold)
         self.candidates = [OPERATIONS[name](channels, name=name, **settings) for name in self.operations]
 
         # What becomes one function of a graph. A cell gives its mixed operations one in common, where they are alike.
         self.edge_by_edge = [candidate for candidate in self.candidates if candidate.reads]
-        self.edge_term = sum_of(self.edge_by_edge)
+        self.edge_term = sum_of(self.edge_by_edge, recompute)
 
     def build(self, inputs_shape, weights_shape=None):
         for candidate in self.candidates:
@@ -105,4 +109,5 @@ class MixedOperation(keras.layers.Layer):
             "operations": self.operations,
             "affine": self.affine,
             "threshold": self.threshold,
+            "recompute": self.recompute,
         }

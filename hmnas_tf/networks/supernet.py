@@ -26,6 +26,7 @@ class Supernet(keras.Model):
         affine: whether batch normalizations inside cells learn a scale and an offset.
         threshold: tau of all masks.
         renormalize: see `MultiLevelEncoding`.
+        recompute: see `MixedOperation`.
 
     Input: [batch, height, width, channels], normalised images. Output: logits [batch, num_classes], float32.
     """
@@ -40,6 +41,7 @@ class Supernet(keras.Model):
         affine: bool = False,
         threshold: float = MASK_THRESHOLD,
         renormalize: bool = False,
+        recompute: bool = False,
         **kwargs,
     ):
         super().__init__(name="supernet", **kwargs)
@@ -69,6 +71,7 @@ class Supernet(keras.Model):
                 partial_channels=topology.partial_channels,
                 affine=affine,
                 threshold=threshold,
+                recompute=recompute,
                 name=f"cell_{plan.index}",
             )
             for plan in topology.plans
