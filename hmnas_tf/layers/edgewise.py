@@ -21,6 +21,10 @@ class Edgewise(Protocol):
     reads: tuple[Form, ...]
 
     @property
+    def apart(self) -> int:
+        """Rate at which the images of its result are taken apart, see `fused.apart`; 1 is not at all."""
+
+    @property
     def batch_norms(self) -> list[BatchNorm]:
         """All of them, in the order in which `term` uses them."""
 
@@ -55,9 +59,13 @@ def sum_of(layers: Sequence[Edgewise], recompute: bool = False) -> Term:
 
     def term(forms: dict[Form, Any], values: dict[str, dict], training: bool) -> tuple[Any, Any]:
         found = [layer.term(forms, values[layer.name], training) for layer in layers]
-        results, statistics = zip(*found, strict=True)
+        statistics = [own for _, own in found]
+        results: dict[int, list] = {}
+        for layer, (y, _) in zip(layers, found, strict=True):
+            results.setdefault(layer.apart, []).append(y)
+        sums = [fused.together(fused.add(terms), rate) for rate, terms in results.items()]
         every = [value for of_layer in statistics for value in of_layer]
-        return fused.add(results), ops.stack(every) if training else None
+        return fused.add(sums), ops.stack(every) if training else None
 
     return fused.built_once(_recomputed(term) if recompute else term)
 

@@ -39,7 +39,7 @@ class FactorizedReduce(keras.layers.Layer):
     (None, 4, 4, 6)
     """
 
-    reads = (Form("even"), Form("odd"))
+    reads, apart = (Form("even"), Form("odd")), 1
 
     def __init__(
         self,

@@ -106,9 +106,10 @@ def apart(x: Any, rate: int) -> Any:
     return tf.space_to_batch(x, [rate, rate], _missing(x.shape, rate))
 
 
-def together(parts: Any, rate: int, size: Sequence[int]) -> Any:
-    """Undoes `apart` for images of `size` (height, width)."""
-    return tf.batch_to_space(parts, [rate, rate], _missing((None, *size), rate))
+def together(parts: Any, rate: int, size: Sequence[int] | None = None) -> Any:
+    """Undoes `apart` for images of `size` (height, width), or of any size of which `rate` is a divisor."""
+    crops = [[0, 0], [0, 0]] if size is None else _missing((None, *size), rate)
+    return parts if rate == 1 else tf.batch_to_space(parts, [rate, rate], crops)
 
 
 def _missing(shape: Sequence[int], rate: int) -> list[list[int]]:

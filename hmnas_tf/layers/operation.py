@@ -26,6 +26,7 @@ class Operation(keras.layers.Layer):
     """
 
     reads: tuple[Form, ...] = ()  # of an operation that is computed edge by edge, see `Edgewise`
+    apart = 1
 
     def __init__(
         self,

@@ -81,6 +81,12 @@ class SeparableUnit(DepthwiseOperation):
         return (Form("even" if self.subsampling == 2 else "relu", self.depthwise.dilation_rate),)
 
     @property
+    def apart(self):
+        # What follows the convolution treats pixels alike, so its result can stay apart where no border was added.
+        rate = self.depthwise.dilation_rate
+        return 1 if any(size % rate for size in self.depthwise.size) else rate
+
+    @property
     def batch_norms(self):
         return [self.batch_norm]
 
@@ -98,7 +104,7 @@ class SeparableUnit(DepthwiseOperation):
     def convolve(self, x: Any, values: dict[str, Any], training: bool) -> tuple[Any, list]:
         """Does all but the ReLU and the sub-sampling of one edge."""
         x = fused.depthwise(x, values["depthwise"], self.depthwise.strides)
-        if self.depthwise.dilation_rate > 1:
+        if self.depthwise.dilation_rate != self.apart:
             x = fused.together(x, self.depthwise.dilation_rate, self.depthwise.size)
         return self.batch_norm.normalize(
             fused.pointwise(x, values["pointwise"]), values["batch_norm"], training
