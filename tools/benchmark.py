@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from benchmark_process import BATCHES, MATRIX
+from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS
 from measured_part import processor, publish, require_marks
 
 from hmnas_tf import atomic, command_line
@@ -29,6 +29,7 @@ from hmnas_tf import atomic, command_line
 CASES = {  # name: channels C of the first cell, nodes, height and width, channels of an image, images of a batch
     "cifar": dict(channels=36, nodes=4, size=32, image_channels=3, batch=16),
     "fashion_mnist": dict(channels=16, nodes=4, size=28, image_channels=1, batch=32),
+    "quickstart": dict(channels=8, nodes=4, size=8, image_channels=1, batch=64),
     "tiny": dict(channels=4, nodes=1, size=8, image_channels=1, batch=8),
 }
 STEPS = (  # process, task, title, passes: forward, back to the inputs, to the kernels, of each of its batches
@@ -39,6 +40,8 @@ STEPS = (  # process, task, title, passes: forward, back to the inputs, to the k
     ("search", "half", "two steps, one of them with an architecture step", 8),
     ("pytorch", "half", "PyTorch: two steps, one of them with an architecture step", 8),
     ("search", "pipeline", f"input pipeline: {BATCHES} augmented batches, and nothing else", 0),
+    ("recompute", "search", "search step with --recompute", 5),
+    ("partial", "search", f"search step with --partial_channels={PARTIAL_CHANNELS}", 0),
     ("mask", "mask", "step of mask search", 3),
     ("derived", "finetune", "fine-tuning step, half of all operations", 0),
     ("pytorch", "inference", "PyTorch: inference of the supernet", 1),
@@ -47,7 +50,9 @@ STEPS = (  # process, task, title, passes: forward, back to the inputs, to the k
 LONGEST_START = 600  # seconds
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("cases", ["cifar", "fashion_mnist"], f"Sizes to measure, of {', '.join(CASES)}.")
+flags.DEFINE_list(
+    "cases", ["cifar", "fashion_mnist", "quickstart"], f"Sizes to measure, of {', '.join(CASES)}."
+)
 flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads, each measured by itself.")
 flags.DEFINE_integer("rounds", 7, "How often every step is timed.", lower_bound=1)
 flags.DEFINE_integer(

@@ -6,6 +6,7 @@ the first step of every task, says what was built; the last one, when the input 
 
 from __future__ import annotations
 
+import functools
 import json
 import resource
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 CLASSES, CELLS = 10, 3
 IMAGES, BATCHES = 4096, 50  # of which the input pipeline makes so many batches
+PARTIAL_CHANNELS = 2
 MATRIX = 2048  # rows and columns of the product that tells the machine's ceiling
 Tasks = dict[str, Callable[[], Any]]
 
@@ -34,9 +36,18 @@ def batch_of(case: dict[str, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Ours:
-    """The project's supernet, trained by the project's stages with the paper's settings."""
+    """The project's supernet, trained by the project's stages with the paper's settings.
 
-    def __init__(self, case: dict[str, int], threads: int):
+    Args:
+        case: value of `CASES` in benchmark.py.
+        threads: number of threads.
+        recompute: as the flag.
+        partial_channels: as the flag.
+    """
+
+    def __init__(
+        self, case: dict[str, int], threads: int, *, recompute: bool = False, partial_channels: int = 1
+    ):
         import keras
         import tensorflow as tf
 
@@ -58,11 +69,12 @@ class Ours:
             nodes=case["nodes"],
             operations=PAPER_OPERATIONS,
             stem="cifar",
+            partial_channels=partial_channels,
         )
         self.built: dict[str, int] = {}  # nodes of the graph of a task, and the size of the supernet
         self.image_shape = (case["size"], case["size"], case["image_channels"])
         with self.strategy.scope():
-            self.supernet = Supernet(topology, CLASSES)
+            self.supernet = Supernet(topology, CLASSES, recompute=recompute)
             self.supernet.build((None, *self.image_shape))
 
     def _compiled(self, name: str, function: Callable, *args: Any) -> Callable[[], Any]:
@@ -274,6 +286,8 @@ class Theirs:
 
 KINDS = {  # name of a process: what it builds, and which of its tasks it does
     "search": (Ours, "search"),
+    "recompute": (functools.partial(Ours, recompute=True), "search"),
+    "partial": (functools.partial(Ours, partial_channels=PARTIAL_CHANNELS), "search"),
     "mask": (Ours, "mask"),
     "derived": (Ours, "derived"),
     "pytorch": (Theirs, "eager"),
