@@ -27,6 +27,7 @@ from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fine_tuning import FineTuning
 from hmnas_tf.stages.mask_search import MaskSearch
+from hmnas_tf.stages.shrinking import Shrinking
 from hmnas_tf.stages.strategy import worker
 from hmnas_tf.stages.supernet_training import SupernetTraining
 from hmnas_tf.stages.update_schedules import decisions
@@ -184,15 +185,15 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
         f"{counting.parameters(supernet.architecture_masks)} operation and edge masks"
     )
     run.warn(alarms.too_short_to_prune(config, total))
-    batches = run.batches("mask search", config.batch_size)
+    shrinking = Shrinking(supernet, rates["architecture"], total, steps_per_epoch=steps, say=run.say)
     run.fit(
         "searched",
         stage,
-        lambda start: batches(start, total),
+        lambda start: run.batches("mask search", config.batch_size)(start, total),
         epochs=config.mask_epochs,
         steps_per_epoch=steps,
         meter=meter,
-        observers=[Survivors(supernet)],
+        observers=[Survivors(supernet), shrinking],
         searched=supernet,
     )
     run.warn(alarms.nothing_pruned(supernet, config))

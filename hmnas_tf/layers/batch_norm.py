@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
@@ -106,20 +107,26 @@ class BatchNorm(keras.layers.Layer):
         return super().get_config() | {"affine": self.affine, "edges": self.edges}
 
 
-def move_averages(norms: Sequence[BatchNorm], statistics: Any, like: Any) -> None:
+def move_averages(
+    norms: Sequence[BatchNorm], statistics: Any, like: Any, moves: np.ndarray | None = None
+) -> None:
     """Moves the averages of batch normalizations towards the statistics of a batch, all at once.
 
     Args:
         norms: all for the same number of inputs and channels.
         statistics: mean and variance of each in turn, as `normalize` returns them, [2 * norms, inputs, channels].
         like: what was normalised, or anything of its shape.
+        moves: which of them, bool [norms, inputs]; None is all.
     """
     averages = [average for norm in norms for average in (norm.moving_mean, norm.moving_variance)]
     if fused.replicas() == 1:
         shares = ops.convert_to_tensor([1.0, fused.biased_share(like)] * len(norms))  # of means and variances
         statistics = statistics * ops.reshape(shares, (-1, 1, 1))
     before = ops.stack([fused.read(average) for average in averages])
-    after = before + (statistics - before) * (1.0 - BATCH_NORM_MOMENTUM)
+    rate = 1.0 - BATCH_NORM_MOMENTUM
+    if moves is not None:
+        rate = (rate * moves.repeat(2, axis=0)[..., None]).astype(np.float32)
+    after = before + (statistics - before) * rate
     for average, value in zip(averages, ops.unstack(after, len(averages)), strict=True):
         average.assign(value)
 

@@ -92,9 +92,9 @@ class Cell(keras.layers.Layer):
             )
             for source, rows in enumerate(edges_from(nodes))
         ]
-        terms = {mixed.strides: mixed.edge_term for mixed in self.mixed}
+        sums = {mixed.strides: mixed.edge_sum for mixed in self.mixed}
         for mixed in self.mixed:
-            mixed.edge_term = terms[mixed.strides]
+            mixed.edge_sum = mixed.edge_sum.like(sums[mixed.strides])
 
     def build(self, first_shape, second_shape, weights_shape=None):
         for preprocess, shape in zip(self.preprocess, (first_shape, second_shape), strict=True):
@@ -120,8 +120,9 @@ class Cell(keras.layers.Layer):
         for source in range(INPUTS + self.nodes):
             if source >= INPUTS:
                 # Eq. 2: a node is the sum of its incoming edges, whose importance is in the mixing weights already.
-                states.append(partial.node(incoming[source - INPUTS], passing[source - INPUTS]))
-            if source < len(self.mixed):
+                made = incoming[source - INPUTS]
+                states.append(partial.node(made, passing[source - INPUTS]) if made else None)
+            if source < len(self.mixed) and states[source] is not None:
                 own = ops.take(weights, rows[source], axis=0)
                 x, others = partial.split(states[source], self.partial_channels, self.mixed[source].strides)
                 if others is not None:
@@ -131,7 +132,18 @@ class Cell(keras.layers.Layer):
                 terms = self.mixed[source].terms(x, own, training)
                 for row, summands in zip(rows[source], terms, strict=True):
                     incoming[cell_edges(self.nodes)[row].target - INPUTS] += summands
-        return ops.concatenate(states[INPUTS:], axis=-1)
+        nodes = states[INPUTS:]
+        living = next(node for node in nodes if node is not None)
+        return ops.concatenate([ops.zeros_like(living) if n is None else n for n in nodes], axis=-1)
+
+    def set_activity(self, table: Any) -> None:
+        """Chooses what graphs that are built from now on compute; see `MixedOperation.set_activity`.
+
+        Args:
+            table: [edges, operations], or None for everything.
+        """
+        for mixed, rows in zip(self.mixed, edges_from(self.nodes), strict=True):
+            mixed.set_activity(None if table is None else table[list(rows)])
 
     def get_config(self):
         return super().get_config() | {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 from keras import ops, tree
 
 from hmnas_tf.layers import fused
+from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING, Activity, rested
 from hmnas_tf.layers.batch_norm import BatchNorm, move_averages
 from hmnas_tf.layers.source import Form, Source
 
@@ -46,28 +49,49 @@ class Edgewise(Protocol):
 Term = Callable[[dict[Form, Any], dict[str, dict], bool], tuple[Any, Any]]
 
 
-def sum_of(layers: Sequence[Edgewise], recompute: bool = False) -> Term:
-    """Returns the function that computes one edge: the sum of what layers make of it, and all their statistics.
+class EdgeSum:
+    """Computes one edge: the sum of what layers make of it, and all their statistics.
 
-    In a graph it is built once for each shape and then called, which is several times faster than building it again
+    In a graph that is built once for each shape and then called, which is several times faster than building it again
     for every edge.
 
     Args:
-        layers: of one edge or several.
+        layers: whose results are added, all of one number of edges.
         recompute: keep nothing inside for the way back, but compute it again.
     """
 
-    def term(forms: dict[Form, Any], values: dict[str, dict], training: bool) -> tuple[Any, Any]:
-        found = [layer.term(forms, values[layer.name], training) for layer in layers]
-        statistics = [own for _, own in found]
-        results: dict[int, list] = {}
-        for layer, (y, _) in zip(layers, found, strict=True):
-            results.setdefault(layer.apart, []).append(y)
-        sums = [fused.together(fused.add(terms), rate) for rate, terms in results.items()]
-        every = [value for of_layer in statistics for value in of_layer]
-        return fused.add(sums), ops.stack(every) if training else None
+    def __init__(self, layers: Sequence[Edgewise], recompute: bool = False):
+        self.layers = layers
+        self.recompute = recompute
+        self._terms: dict[tuple[int, ...], Term] = {}
 
-    return fused.built_once(_recomputed(term) if recompute else term)
+    def like(self, other: EdgeSum) -> EdgeSum:
+        """Returns the sum of the same layers by the functions of another one, whose layers were made alike."""
+        result = EdgeSum(self.layers, self.recompute)
+        result._terms = other._terms
+        return result
+
+    def term(self, states: tuple[int, ...]) -> Term:
+        """Returns the function, given the activity of each layer."""
+        if states not in self._terms:
+            term = functools.partial(self._term, states)
+            self._terms[states] = fused.built_once(_recomputed(term) if self.recompute else term)
+        return self._terms[states]
+
+    def _term(
+        self, states: tuple[int, ...], forms: dict[Form, Any], values: dict[str, dict], training: bool
+    ) -> tuple[Any, Any]:
+        results: dict[int, list] = {}
+        statistics = []
+        for layer, state in zip(self.layers, states, strict=True):
+            if state == GONE:
+                continue
+            arguments = (forms, values[layer.name])
+            y, own = layer.term(*(map(rested, arguments) if state == RESTING else arguments), training)
+            results.setdefault(layer.apart, []).append(y)
+            statistics += own
+        sums = [fused.together(fused.add(terms), rate) for rate, terms in results.items()]
+        return fused.add(sums), ops.stack(statistics) if training else None
 
 
 def _recomputed(term: Term) -> Term:
@@ -82,28 +106,60 @@ def _recomputed(term: Term) -> Term:
 
 
 def each_edge(
-    layers: Sequence[Edgewise],
+    edge_sum: EdgeSum,
     source: Source,
     weights: Sequence[Any],
     training: bool | None,
-    term: Term | None = None,
+    activities: Sequence[Activity] | None = None,
 ) -> list:
     """Returns the sum of what layers make of each edge, and lets their batch normalizations note the statistics.
 
     Args:
-        layers: of the same number of edges and the same shape of results.
+        edge_sum: of the layers.
         source: the node that the edges leave.
         weights: mixing weights [edges] for each layer, or None for ones.
         training: as in `call`.
-        term: `sum_of(layers)`, or that of layers made alike; None is a new one.
+        activities: of each layer; None is all active.
+
+    Returns:
+        One tensor an edge, None where all layers are gone.
     """
-    term = term or sum_of(layers)
-    forms = {form: source.form(form) for layer in layers for form in layer.reads}
-    values = {layer.name: layer.values(own, training) for layer, own in zip(layers, weights, strict=True)}
-    columns = [ops.unstack(value, layers[0].edges) for value in tree.flatten(values)]
-    rows = [tree.pack_sequence_as(values, row) for row in zip(*columns, strict=True)]
-    results, statistics = zip(*(term(forms, row, bool(training)) for row in rows), strict=True)
-    if training:
-        norms = [norm for layer in layers for norm in layer.batch_norms]
-        move_averages(norms, ops.stack(statistics, axis=1), like=results[0])
-    return list(results)
+    layers, edges = edge_sum.layers, edge_sum.layers[0].edges
+    activities = activities or [(ACTIVE,) * edges] * len(layers)
+    computed = [
+        (layer, own, activity)
+        for layer, own, activity in zip(layers, weights, activities, strict=True)
+        if max(activity) > GONE
+    ]
+    forms = {form: source.form(form) for layer, *_ in computed for form in layer.reads}
+    values = {layer.name: layer.values(own, training) for layer, own, _ in computed}
+    columns = [ops.unstack(value, edges) for value in tree.flatten(values)]  # of each tensor, by edge
+    results: list = [None] * edges
+    statistics: list = [None] * edges
+    for edge, states in enumerate(zip(*activities, strict=True)):
+        if max(states) > GONE:
+            row = tree.pack_sequence_as(values, [column[edge] for column in columns])
+            own = {
+                layer.name: row[layer.name]
+                for layer, state in zip(layers, states, strict=True)
+                if state > GONE
+            }
+            results[edge], statistics[edge] = edge_sum.term(states)(forms, own, bool(training))
+    if training and computed:
+        _note(computed, statistics, next(y for y in results if y is not None))
+    return results
+
+
+def _note(computed: list[tuple[Edgewise, Any, Activity]], statistics: list, like: Any) -> None:
+    """Moves the averages of what is computed; those of edges that are gone stay."""
+    norms = [(norm, activity) for layer, _, activity in computed for norm in layer.batch_norms]
+    moves = np.array([[state > GONE for state in activity] for _, activity in norms])
+    if moves.all():
+        move_averages([norm for norm, _ in norms], ops.stack(statistics, axis=1), like)
+        return
+    nothing = ops.zeros(like.shape[-1:])
+    every = []
+    for edge, own in enumerate(statistics):
+        there = iter([] if own is None else ops.unstack(own, 2 * int(moves[:, edge].sum())))
+        every.append(ops.stack([next(there) if moved else nothing for moved in moves[:, edge].repeat(2)]))
+    move_averages([norm for norm, _ in norms], ops.stack(every, axis=1), like, moves)

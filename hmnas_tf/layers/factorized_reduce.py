@@ -10,7 +10,7 @@ from keras import ops
 from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
-from hmnas_tf.layers.edgewise import each_edge
+from hmnas_tf.layers.edgewise import EdgeSum, each_edge
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.source import Form, Source
@@ -78,7 +78,7 @@ class FactorizedReduce(keras.layers.Layer):
 
     def read(self, source: Source, factors=None, training=None) -> list:
         """Does what `call` does, from a source that others read too."""
-        return each_edge([self], source, [factors], training)
+        return each_edge(EdgeSum([self]), source, [factors], training)
 
     @property
     def batch_norms(self) -> list[BatchNorm]:

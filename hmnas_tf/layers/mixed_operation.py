@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.layers import fused
-from hmnas_tf.layers.edgewise import each_edge, sum_of
+from hmnas_tf.layers.activity import ACTIVE, GONE, Activity, activity_of, rested
+from hmnas_tf.layers.edgewise import EdgeSum, each_edge
 from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.layers.source import Source
 
@@ -69,9 +73,19 @@ class MixedOperation(keras.layers.Layer):
         settings = dict(edges=edges, strides=strides, affine=affine, threshold=threshold)
         self.candidates = [OPERATIONS[name](channels, name=name, **settings) for name in self.operations]
 
-        # What becomes one function of a graph. A cell gives its mixed operations one in common, where they are alike.
-        self.edge_by_edge = [candidate for candidate in self.candidates if candidate.reads]
-        self.edge_term = sum_of(self.edge_by_edge, recompute)
+        # What becomes functions of a graph. A cell gives its mixed operations some in common, where they are alike.
+        self.edge_sum = EdgeSum([candidate for candidate in self.candidates if candidate.reads], recompute)
+        self.set_activity(None)
+
+    def set_activity(self, table: Any) -> None:
+        """Chooses what graphs that are built from now on compute; see `activity`.
+
+        Args:
+            table: `GONE`, `RESTING` or `ACTIVE` for each operation of each edge, [edges, operations]; None for all of
+                them active.
+        """
+        columns = [(ACTIVE,) * self.edges] * len(self.candidates) if table is None else table.T
+        self.activities: tuple[Activity, ...] = tuple(activity_of(column) for column in columns)
 
     def build(self, inputs_shape, weights_shape=None):
         for candidate in self.candidates:
@@ -81,25 +95,32 @@ class MixedOperation(keras.layers.Layer):
         return [fused.add(terms) for terms in self.terms(inputs, weights, training)]
 
     def terms(self, inputs, weights, training: bool | None) -> list[list]:
-        """Returns the summands of each edge, so that a node can add those of all its edges at once."""
-        columns = ops.unstack(weights, len(self.candidates), axis=1)
+        """Returns the summands of each edge, so that a node can add those of all its edges at once.
+
+        An edge none of whose operations is computed has none.
+        """
         source = Source(inputs)
+        columns = ops.unstack(weights, len(self.candidates), axis=1)
         results, shared, own = [], [], []
-        for candidate, column in zip(self.candidates, columns, strict=True):
+        for candidate, column, activity in zip(self.candidates, columns, self.activities, strict=True):
             if candidate.reads:
-                own.append(column)
-                continue
-            same = candidate.shared(source, training)
-            if same is None:
-                results.append(candidate.read(source, column, training=training))
-            else:
-                shared.append((same, column))
+                own.append((column, activity))
+            elif max(activity) > GONE:
+                same = candidate.shared(source, training)
+                if same is None:
+                    results.append(
+                        _without_gone(candidate.read(source, column, training=training), [activity])
+                    )
+                else:
+                    shared.append((same if max(activity) == ACTIVE else rested(same), column, activity))
         if own:
-            results.append(each_edge(self.edge_by_edge, source, own, training, self.edge_term))
+            factors, activities = zip(*own, strict=True)
+            results.append(each_edge(self.edge_sum, source, factors, training, activities))
         if shared:
-            tensors, factors = zip(*shared, strict=True)
-            results.append(fused.combine(tensors, ops.stack(factors, axis=1)))
-        return [list(terms) for terms in zip(*results, strict=True)]
+            tensors, factors, activities = zip(*shared, strict=True)
+            combined = fused.combine(tensors, ops.stack(factors, axis=1))
+            results.append(_without_gone(combined, activities))
+        return [[terms[edge] for terms in results if terms[edge] is not None] for edge in range(self.edges)]
 
     def get_config(self):
         return super().get_config() | {
@@ -111,3 +132,11 @@ class MixedOperation(keras.layers.Layer):
             "threshold": self.threshold,
             "recompute": self.recompute,
         }
+
+
+def _without_gone(values: Sequence[Any], activities: Sequence[Activity]) -> list:
+    """Returns one value an edge, None in the place of those for which none of the activities computes anything."""
+    return [
+        x if max(states) > GONE else None
+        for x, states in zip(values, zip(*activities, strict=True), strict=True)
+    ]

@@ -56,14 +56,20 @@ def living_gates(operation_mask: Any, edge_mask: Any, importance: Any, nodes: in
     """
     edges = cell_edges(nodes)
     gates = operation_mask * ops.expand_dims(edge_mask, -1)
-    hard, ranks = ops.stop_gradient(gates), ops.stop_gradient(importance)
-    from_inputs = [float(edge.source < INPUTS) for edge in edges]
-    strongest = ops.argmax(ops.reshape(ranks * ops.expand_dims(ops.array(from_inputs), -1), (-1,)))
-    path = ops.reshape(ops.one_hot(strongest, ops.size(gates), dtype=gates.dtype), ops.shape(gates))
+    hard = ops.stop_gradient(gates)
+    path = ops.cast(strongest_path(importance, nodes), gates.dtype)
     rescue = path * (1.0 - ops.max(_alive(hard, nodes)[INPUTS:]))
     alive = _alive(hard + rescue, nodes)
     sources = ops.take(alive, [edge.source for edge in edges])
     return gates * ops.expand_dims(sources, -1) + rescue
+
+
+def strongest_path(importance: Any, nodes: int) -> Any:
+    """Returns 1 for the most important operation on an edge from an input, 0 for all others: [edges, operations]."""
+    ranks = ops.stop_gradient(importance)
+    from_inputs = [float(edge.source < INPUTS) for edge in cell_edges(nodes)]
+    strongest = ops.argmax(ops.reshape(ranks * ops.expand_dims(ops.array(from_inputs), -1), (-1,)))
+    return ops.reshape(ops.one_hot(strongest, ops.size(ranks), dtype=ranks.dtype), ops.shape(ranks))
 
 
 def _alive(gates: Any, nodes: int) -> Any:

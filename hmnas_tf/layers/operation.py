@@ -9,7 +9,7 @@ import numpy as np
 
 from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers.batch_norm import BatchNorm
-from hmnas_tf.layers.edgewise import each_edge
+from hmnas_tf.layers.edgewise import EdgeSum, each_edge
 from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
 from hmnas_tf.layers.source import Form, Source
 
@@ -58,7 +58,7 @@ class Operation(keras.layers.Layer):
             training: as in `call`.
         """
         if self.reads:
-            return each_edge([self], source, [weights], training)
+            return each_edge(EdgeSum([self]), source, [weights], training)
         if type(self).call is Operation.call:  # which would come here again
             raise NotImplementedError(
                 f"{type(self).__name__}: expected a method `call` or `read`, or `reads` with `values` and `term`."

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
+from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING
 from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.space.topology import edges_from
 
 
 def parameters(variables: Iterable[keras.Variable]) -> int:
@@ -54,6 +56,26 @@ def supernet_multiply_adds(supernet: Supernet) -> int:
     """Returns the multiply-adds of one image through all convolutions and the classifier of a supernet."""
     convolutions = sum(multiply_adds(c.kernel.shape, c.positions) for c in supernet.masked_convolutions)
     return convolutions + multiply_adds(supernet.classifier.kernel.shape, 1)
+
+
+def mask_step_multiply_adds(supernet: Supernet, tables: Sequence[np.ndarray]) -> float:
+    """Returns about how many multiply-adds of one image a step of mask search makes, forward and backward.
+
+    Backward are twice as many as forward: for the gradient of the input and for that of the kernel.
+
+    Args:
+        supernet: built.
+        tables: activity of the operations of each encoding; see `Supernet.set_activity`.
+    """
+    work = {GONE: 0.0, RESTING: 1.0, ACTIVE: 3.0}
+    total = work[ACTIVE] * supernet_multiply_adds(supernet)
+    for cell, group in zip(supernet.cells, supernet.groups, strict=True):
+        for mixed, rows in zip(cell.mixed, edges_from(cell.nodes), strict=True):
+            for candidate, column in zip(mixed.candidates, tables[group][list(rows)].T, strict=True):
+                kernels = [k for k in candidate._flatten_layers() if isinstance(k, MaskedKernel)]
+                of_edge = sum(multiply_adds(k.kernel.shape, k.positions) for k in kernels) / mixed.edges
+                total -= of_edge * sum(work[ACTIVE] - work[int(state)] for state in column)
+    return total
 
 
 def network_multiply_adds(network: keras.Model) -> int:

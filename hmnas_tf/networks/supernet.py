@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from hmnas_tf.config import MASK_THRESHOLD
@@ -98,6 +101,15 @@ class Supernet(keras.Model):
         for cell, group in zip(self.cells, self.groups, strict=True):
             first, second = second, cell(first, second, weights[group], training=training)
         return self.classifier(self.pool(second))
+
+    def set_activity(self, tables: Sequence[Any] | None = None) -> None:
+        """Chooses what graphs that are built from now on compute; see `MixedOperation.set_activity`.
+
+        Args:
+            tables: one for each of `encodings`, [edges, operations]; None for everything.
+        """
+        for cell, group in zip(self.cells, self.groups, strict=True):
+            cell.set_activity(None if tables is None else tables[group])
 
     @property
     def architecture_parameters(self) -> list[keras.Variable]:

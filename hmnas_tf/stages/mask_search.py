@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.layers.activity import ACTIVE
 from hmnas_tf.stages.stage import Stage, apply, gradients
 
 
@@ -38,11 +42,32 @@ class MaskSearch(Stage):
         architecture_mask_optimizer.build(supernet.architecture_masks)
         self.architecture_mask_optimizer = architecture_mask_optimizer
         self.operation_price = operation_price
+        self.activities = [  # variables, because a resumed run must sum up in the same order: see `shrinking`
+            self.add_weight(
+                shape=encoding.operation_mask.shape,
+                initializer=keras.initializers.Constant(ACTIVE),
+                dtype="int32",
+                trainable=False,
+                name=f"activity_{group}",
+            )
+            for group, encoding in enumerate(supernet.encodings)
+        ]
         self.compile(optimizer=weight_mask_optimizer, jit_compile=False)
 
     @property
     def optimizers(self):
         return [self.optimizer, self.architecture_mask_optimizer]
+
+    def tables(self) -> list[np.ndarray]:
+        """Returns the activity of the operations of each encoding, [edges, operations]: what training computes."""
+        return [np.array(keras.ops.convert_to_numpy(variable)) for variable in self.activities]
+
+    def build_again(self, tables: Sequence[np.ndarray]) -> None:
+        """Lets the graph of the next step be built of what `tables` say; see `Supernet.set_activity`."""
+        for variable, table in zip(self.activities, tables, strict=True):
+            variable.assign(table)
+        self.network.set_activity(tables)
+        self.make_train_function(force=True)
 
     def train_step(self, data):
         images, labels = data
