@@ -43,6 +43,7 @@ STEPS = (  # process, task, title, passes: forward, back to the inputs, to the k
     ("recompute", "search", "search step with --recompute", 5),
     ("partial", "search", f"search step with --partial_channels={PARTIAL_CHANNELS}", 0),
     ("mask", "mask", "step of mask search", 3),
+    ("pruned", "mask", "step of mask search, half of all operations gone", 0),
     ("derived", "finetune", "fine-tuning step, half of all operations", 0),
     ("pytorch", "inference", "PyTorch: inference of the supernet", 1),
     ("derived", "inference", "inference, half of all operations", 0),

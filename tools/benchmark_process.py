@@ -161,6 +161,21 @@ class Ours:
             )
         return {"mask": self._compiled("mask", stage.train_step, self.batches[0])}
 
+    def pruned(self) -> Tasks:
+        """A step of mask search after half of all operations have gone for good."""
+        from hmnas_tf.layers.activity import ACTIVE, GONE
+
+        self._mask_half()
+        gone = [encoding.operation_mask.numpy() == 0.0 for encoding in self.supernet.encodings]
+        self.supernet.set_activity([np.where(table, GONE, ACTIVE) for table in gone])
+        return self.mask()
+
+    def _mask_half(self) -> None:
+        random = np.random.default_rng(2)
+        for encoding in self.supernet.encodings:
+            kept = random.random(encoding.operation_mask.shape) < 0.5
+            encoding.operation_mask.assign(np.where(kept, 1e-2, 0.0))
+
     def derived(self) -> Tasks:
         """A step of fine-tuning, and inference, of the network that masks of about half of all operations leave."""
         import keras
@@ -169,10 +184,7 @@ class Ours:
         from hmnas_tf.derivation.rules import genotype_of
         from hmnas_tf.stages.fine_tuning import FineTuning
 
-        random = np.random.default_rng(2)
-        for encoding in self.supernet.encodings:
-            kept = random.random(encoding.operation_mask.shape) < 0.5
-            encoding.operation_mask.assign(np.where(kept, 1e-2, 0.0))
+        self._mask_half()
         config = self.config
         with self.strategy.scope():
             network = derive(self.supernet, genotype_of(self.supernet, "masks", 0), self.image_shape)
@@ -289,6 +301,7 @@ KINDS = {  # name of a process: what it builds, and which of its tasks it does
     "recompute": (functools.partial(Ours, recompute=True), "search"),
     "partial": (functools.partial(Ours, partial_channels=PARTIAL_CHANNELS), "search"),
     "mask": (Ours, "mask"),
+    "pruned": (Ours, "pruned"),
     "derived": (Ours, "derived"),
     "pytorch": (Theirs, "eager"),
     "pytorch compiled": (Theirs, "compiled"),
