@@ -96,11 +96,12 @@ class Process:
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         try:
-            self.built = self._answer(seconds)
+            self._answer(seconds)
         except TimeoutError:
             self._process.kill()
             raise
         self.start_seconds = time.monotonic() - begin
+        self.built = self._answer(LONGEST_START)
 
     def _read(self) -> None:
         for line in self._process.stdout:

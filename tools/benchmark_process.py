@@ -1,7 +1,7 @@
 """One process of tools/benchmark.py: builds one network in one framework and does single steps when told to.
 
-It reads names of tasks from standard input, a line each, and answers each with a line of JSON. Its first line, after
-the first step of every task, says what was built; the last one, when the input ends, the peak of its memory.
+It reads names of tasks from standard input, a line each, and answers each with a line of JSON. Before that it writes an
+empty answer after its first step, and what was built; and when the input ends, the peak of its memory.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Ours:
             stem="cifar",
             partial_channels=partial_channels,
         )
-        self.built: dict[str, int] = {}  # nodes of the graph of a task, and the size of the supernet
+        self._built: dict[str, int] = {}  # the size of the supernet
+        self._graphs: dict[str, Any] = {}  # of tasks
         self.image_shape = (case["size"], case["size"], case["image_channels"])
         with self.strategy.scope():
             self.supernet = Supernet(topology, CLASSES, recompute=recompute)
@@ -81,10 +82,16 @@ class Ours:
         import tensorflow as tf
 
         step = tf.function(lambda *args: self.strategy.run(function, args=args), autograph=False)
-        graph = step.get_concrete_function(*args).graph.as_graph_def()
-        inner = sum(len(function.node_def) for function in graph.library.function)
-        self.built[name] = len(graph.node) + inner
+        self._graphs[name] = step.get_concrete_function(*args).graph
         return lambda: tf.nest.map_structure(np.asarray, step(*args))
+
+    def built(self) -> dict[str, int]:
+        """Returns the nodes of the graph of each task with all its functions, and the size of the supernet."""
+        nodes = {}
+        for name, graph in self._graphs.items():
+            written = graph.as_graph_def()
+            nodes[name] = len(written.node) + sum(len(f.node_def) for f in written.library.function)
+        return nodes | self._built
 
     def search(self) -> Tasks:
         """A step with and one without an architecture step, and the product of two matrices."""
@@ -110,8 +117,8 @@ class Ours:
                 architecture_decay=config.architecture_decay,
             )
         step = self._compiled("search", stage.train_step, tuple(self.batches))
-        self.built["parameters"] = parameters(self.supernet.network_weights)
-        self.built["multiply_adds"] = supernet_multiply_adds(self.supernet)
+        self._built["parameters"] = parameters(self.supernet.network_weights)
+        self._built["multiply_adds"] = supernet_multiply_adds(self.supernet)
 
         def decided(iteration: int) -> Any:  # the decision is looked up by the number of the step
             stage.optimizer.iterations.assign(iteration)
@@ -215,7 +222,7 @@ class Theirs:
         torch.set_num_interop_threads(1)
         torch.set_flush_denormal(True)
         torch.manual_seed(0)
-        self.config, self.built = Config(), {}
+        self.config = Config()
         self.network = Supernet(
             case["channels"],
             CELLS,
@@ -231,6 +238,10 @@ class Theirs:
             )
             for images, labels in (batch_of(case, seed) for seed in (0, 1))
         ]
+
+    def built(self) -> dict[str, int]:
+        """Returns nothing: there is no graph."""
+        return {}
 
     def eager(self) -> Tasks:
         """The steps as Python runs them."""
@@ -326,7 +337,8 @@ def main(kind: str, case: str, threads: str) -> None:
     side = made(json.loads(case), int(threads))
     tasks = getattr(side, tasks_of)()
     next(iter(tasks.values()))()
-    say(**side.built)
+    say()
+    say(**side.built())
     for line in sys.stdin:
         say(**timed(tasks[line.strip()]))
     say(peak=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
