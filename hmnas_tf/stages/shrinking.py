@@ -15,7 +15,9 @@ from hmnas_tf.stages.learning_rates import Schedule
 from hmnas_tf.stages.strategy import several_workers
 
 ROUNDING = 1e-3  # share by which float32 could let Adam step further than the bound says; far too large
-BUILDING = 200.0  # steps; on a CPU a graph takes as long as 30 (C = 16, 28x28) to over 100 (C = 8, 8x8) of them
+BUILDING = (
+    200.0  # steps; on a CPU a graph takes as long as 30 (C = 16, 28x28) to over 100 (C = 8, 8x8) of them
+)
 
 
 def largest_steps(optimizer: keras.optimizers.Adam, rate: Schedule, start: int, end: int) -> np.ndarray:

@@ -38,13 +38,16 @@ def test_every_step_is_timed_as_often_and_the_table_has_the_medians(tmp_path):
     timed = {"search/search", "search/weights", "search/product", "mask/mask", "derived/finetune"}
     timed |= {"derived/inference", "pytorch/search", "pytorch/weights", "pytorch/inference"}
     timed |= {"search/half", "pytorch/half", "search/pipeline"}
+    timed |= {"recompute/search", "partial/search", "pruned/mask"}
     assert set(found["times"]) == timed
     assert all(len(rows) == 3 and min(t["wall"] for t in rows) > 0 for rows in found["times"].values())
     # Two passes make a larger graph than one, a way back a larger one than none.
     built = found["built"]
     assert built["search"]["parameters"] > 1000
     assert built["derived"]["inference"] < built["derived"]["finetune"]
-    assert built["mask"]["mask"] < built["search"]["search"]
+    assert built["mask"]["mask"] < built["search"]["search"] < built["recompute"]["search"]
+    assert built["pruned"]["mask"] < built["mask"]["mask"]
+    assert built["partial"]["parameters"] < built["search"]["parameters"]
     assert all(peak > 1e8 for peak in found["peak"].values())
 
     text = page.read_text(encoding="utf-8")
