@@ -11,6 +11,12 @@ import pytest
 from hmnas_tf.config import MASK_INITIAL
 
 
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Initial values and dropout are the same in every run of a test, whatever ran before it."""
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture
 def images() -> Callable[..., np.ndarray]:
     """Returns normal images of a shape."""
