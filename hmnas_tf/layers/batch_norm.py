@@ -76,7 +76,7 @@ class BatchNorm(keras.layers.Layer):
         """Returns what `normalize` needs of each edge, stacked over the edges: [edges, ...]."""
         found = {"scale": fused.read(self.gamma), "offset": fused.read(self.beta)} if self.affine else {}
         if factors is not None:
-            factors = ops.cast(factors, "float32")[:, None]
+            factors = ops.expand_dims(ops.cast(factors, "float32"), -1)
             ones = ops.ones((self.edges, self.moving_mean.shape[-1]))
             found = {name: value * factors for name, value in ({"scale": ones} | found).items()}
         if not training:

@@ -7,10 +7,13 @@ from typing import Any
 from keras import ops
 
 from hmnas_tf.layers import fused
+from hmnas_tf.layers.learning import MASKS, is_fixed
 
 
 def binarize(real_mask: Any, threshold: float) -> Any:
     """Returns 1 where a real mask is above the threshold, else 0; its gradient passes straight through (Eq. 4).
+
+    Where masks are fixed (`learning.fixed`) it has no gradient.
 
     M = H(M^r - tau), with H(0) = 0. The gradient of M is used as the gradient of M^r as it is, without clamping, as in
     BinaryConnect and Piggyback; so a mask that fell to 0 can come back.
@@ -28,5 +31,7 @@ def binarize(real_mask: Any, threshold: float) -> Any:
     """
     real_mask = fused.read(real_mask)
     hard = ops.cast(real_mask > threshold, real_mask.dtype)
+    if is_fixed(MASKS):
+        return hard
     # A comparison has no gradient. The difference is exactly 0, so the value is exactly 0 or 1; its gradient is 1.
     return hard + (real_mask - ops.stop_gradient(real_mask))

@@ -13,6 +13,7 @@ from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.mixed_operation import MixedOperation
 from hmnas_tf.layers.relu_pointwise_norm import ReluPointwiseNorm
+from hmnas_tf.layers.source import Source
 from hmnas_tf.space.topology import INPUTS, CellPlan, cell_edges, edges_from
 
 
@@ -32,7 +33,8 @@ class Cell(keras.layers.Layer):
         recompute: see `MixedOperation`.
 
     Inputs: the outputs of cells k-2 and k-1, [batch, height, width, any], and the mixing weights [edges, operations],
-        with `partial_channels` [edges, operations + 1].
+        with `partial_channels` [edges, operations + 1]. `fixed` tells which of the first two need no gradient, see
+        `Source`.
     Output: [batch, height', width', nodes * channels].
 
     Raises:
@@ -111,9 +113,9 @@ class Cell(keras.layers.Layer):
         """Returns the shape of the result from the shape of the second input."""
         return (*self._node_shape(second_shape, inner=True)[:3], self.nodes * self.channels)
 
-    def call(self, first, second, weights, training=None):
+    def call(self, first, second, weights, training=None, fixed=(False, False)):
         states = [p(x, training=training)[0] for p, x in zip(self.preprocess, (first, second), strict=True)]
-        weights = ops.cast(weights, self.compute_dtype)
+        weights = ops.unstack(ops.cast(weights, self.compute_dtype), axis=0)
         rows = edges_from(self.nodes)
         incoming: list[list] = [[] for _ in range(self.nodes)]
         passing: list[list] = [[] for _ in range(self.nodes)]
@@ -123,13 +125,14 @@ class Cell(keras.layers.Layer):
                 made = incoming[source - INPUTS]
                 states.append(partial.node(made, passing[source - INPUTS]) if made else None)
             if source < len(self.mixed) and states[source] is not None:
-                own = ops.take(weights, rows[source], axis=0)
+                own = ops.stack([weights[row] for row in rows[source]])
                 x, others = partial.split(states[source], self.partial_channels, self.mixed[source].strides)
                 if others is not None:
                     own, passed = own[:, :-1], fused.combine([others], own[:, -1:])
                     for row, y in zip(rows[source], passed, strict=True):
                         passing[cell_edges(self.nodes)[row].target - INPUTS].append(y)
-                terms = self.mixed[source].terms(x, own, training)
+                own_fixed = source < INPUTS and fixed[source]
+                terms = self.mixed[source].terms(Source(x, own_fixed), own, training)
                 for row, summands in zip(rows[source], terms, strict=True):
                     incoming[cell_edges(self.nodes)[row].target - INPUTS] += summands
         nodes = states[INPUTS:]

@@ -13,6 +13,7 @@ from keras import ops, tree
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING, Activity, rested
 from hmnas_tf.layers.batch_norm import BatchNorm, move_averages
+from hmnas_tf.layers.learning import MASKS, WEIGHTS, is_fixed
 from hmnas_tf.layers.source import Form, Source
 
 
@@ -63,7 +64,7 @@ class EdgeSum:
     def __init__(self, layers: Sequence[Edgewise], recompute: bool = False):
         self.layers = layers
         self.recompute = recompute
-        self._terms: dict[tuple[int, ...], Term] = {}
+        self._terms: dict[tuple, Term] = {}
 
     def like(self, other: EdgeSum) -> EdgeSum:
         """Returns the sum of the same layers by the functions of another one, whose layers were made alike."""
@@ -71,25 +72,34 @@ class EdgeSum:
         result._terms = other._terms
         return result
 
-    def term(self, states: tuple[int, ...]) -> Term:
-        """Returns the function, given the activity of each layer."""
-        if states not in self._terms:
-            term = functools.partial(self._term, states)
-            self._terms[states] = fused.built_once(_recomputed(term) if self.recompute else term)
-        return self._terms[states]
+    def term(self, states: tuple[int, ...], fixed: bool = False) -> Term:
+        """Returns the function, given the activity of each layer and whether the source is fixed, see `Source`."""
+        key = (states, fixed, is_fixed(WEIGHTS), is_fixed(MASKS))
+        if key not in self._terms:
+            term = functools.partial(self._term, states, fixed)
+            self._terms[key] = fused.built_once(_recomputed(term) if self.recompute else term)
+        return self._terms[key]
 
     def _term(
-        self, states: tuple[int, ...], forms: dict[Form, Any], values: dict[str, dict], training: bool
+        self,
+        states: tuple[int, ...],
+        fixed: bool,
+        forms: dict[Form, Any],
+        values: dict[str, dict],
+        training: bool,
     ) -> tuple[Any, Any]:
         results: dict[int, list] = {}
         statistics = []
         for layer, state in zip(self.layers, states, strict=True):
             if state == GONE:
                 continue
-            arguments = (forms, values[layer.name])
-            y, own = layer.term(*(map(rested, arguments) if state == RESTING else arguments), training)
+            y, found = layer.term(
+                rested(forms) if fixed or state == RESTING else forms,
+                rested(values[layer.name]) if is_fixed(WEIGHTS) or state == RESTING else values[layer.name],
+                training,
+            )
             results.setdefault(layer.apart, []).append(y)
-            statistics += own
+            statistics += found
         sums = [fused.together(fused.add(terms), rate) for rate, terms in results.items()]
         return fused.add(sums), ops.stack(statistics) if training else None
 
@@ -144,7 +154,7 @@ def each_edge(
                 for layer, state in zip(layers, states, strict=True)
                 if state > GONE
             }
-            results[edge], statistics[edge] = edge_sum.term(states)(forms, own, bool(training))
+            results[edge], statistics[edge] = edge_sum.term(states, source.fixed)(forms, own, bool(training))
     if training and computed:
         _note(computed, statistics, next(y for y in results if y is not None))
     return results

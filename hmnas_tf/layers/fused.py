@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from hmnas_tf.layers.learning import WEIGHTS, is_fixed
+
 NARROW = 3  # columns of the widest kernel whose gradient oneDNN computes fast
 
 
@@ -66,7 +68,7 @@ def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
     every = dict(strides=[1, strides, strides, 1])
     settings = every | dict(padding="SAME" if strides == 1 else "VALID")
     x = x if strides == 1 else tf.pad(x, around)  # "SAME" would pad unevenly
-    if size <= NARROW:
+    if size <= NARROW or is_fixed(WEIGHTS):
         return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **settings)
 
     @tf.custom_gradient
@@ -94,6 +96,25 @@ def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
         return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **settings), gradients
 
     return convolve(x, kernel)
+
+
+def linear(function: Callable) -> Callable:
+    """Returns a linear function of one tensor with a gradient in that tensor only, for which nothing need be kept."""
+
+    @tf.custom_gradient
+    def call(x: Any) -> tuple[Any, Callable]:
+        shape = x.shape if x.shape.is_fully_defined() else tf.shape(x)
+
+        def gradient(upstream: Any) -> Any:
+            anywhere = tf.zeros(shape, x.dtype)  # it is the same everywhere
+            with tf.GradientTape() as tape:
+                tape.watch(anywhere)
+                y = function(anywhere)
+            return tape.gradient(y, anywhere, upstream)
+
+        return function(x), gradient
+
+    return call
 
 
 def odd_pixels(x: Any) -> Any:
@@ -146,10 +167,11 @@ def replicas() -> int:
 def built_once(function: Callable) -> Callable:
     """Returns a function of tensors that a graph holds once for each shape of its arguments, not once a call.
 
-    TensorFlow joins the copies when it first runs the graph, and leaves out what a call does not need. Several
-    replicas, which may exchange values inside, and programs without a graph call it as it is.
+    It stays one when the graph runs, which starts much sooner than a graph into which all calls are copied. But it
+    then computes all its gradients whenever one is needed: what needs none must be cut off inside. Several replicas,
+    which may exchange values inside, and programs without a graph call it as it is.
     """
-    graph = tf.function(function, autograph=False)
+    graph = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
     return lambda *args: (function if tf.executing_eagerly() or replicas() > 1 else graph)(*args)
 
 

@@ -92,14 +92,13 @@ class MixedOperation(keras.layers.Layer):
             candidate.build(inputs_shape)
 
     def call(self, inputs, weights, training=None):
-        return [fused.add(terms) for terms in self.terms(inputs, weights, training)]
+        return [fused.add(terms) for terms in self.terms(Source(inputs), weights, training)]
 
-    def terms(self, inputs, weights, training: bool | None) -> list[list]:
+    def terms(self, source: Source, weights, training: bool | None) -> list[list]:
         """Returns the summands of each edge, so that a node can add those of all its edges at once.
 
         An edge none of whose operations is computed has none.
         """
-        source = Source(inputs)
         columns = ops.unstack(weights, len(self.candidates), axis=1)
         results, shared, own = [], [], []
         for candidate, column, activity in zip(self.candidates, columns, self.activities, strict=True):

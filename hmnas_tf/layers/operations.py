@@ -31,7 +31,7 @@ package = partial(keras.saving.register_keras_serializable, package="hmnas_tf")
 
 def weighted(x: Any, weights: Any, edges: int) -> list:
     """Returns weight * x for each edge."""
-    return [x] * edges if weights is None else fused.combine([x], weights[:, None])
+    return [x] * edges if weights is None else fused.combine([x], ops.expand_dims(weights, -1))
 
 
 POOLS = {  # kind of pool: (tensor form, stock layer); both leave padded cells out

@@ -10,6 +10,7 @@ from keras import ops
 
 from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
@@ -86,12 +87,15 @@ class SeparableUnit(DepthwiseOperation):
 
     def convolve(self, x: Any, values: dict[str, Any], training: bool) -> tuple[Any, list]:
         """Does all but the ReLU and the sub-sampling of one edge."""
-        x = fused.depthwise(x, values["depthwise"], self.depthwise.strides)
-        if self.depthwise.dilation_rate != self.apart:
-            x = fused.together(x, self.depthwise.dilation_rate, self.depthwise.size)
-        return self.batch_norm.normalize(
-            fused.pointwise(x, values["pointwise"]), values["batch_norm"], training
-        )
+
+        def convolved(x: Any) -> Any:
+            x = fused.depthwise(x, values["depthwise"], self.depthwise.strides)
+            if self.depthwise.dilation_rate != self.apart:
+                x = fused.together(x, self.depthwise.dilation_rate, self.depthwise.size)
+            return fused.pointwise(x, values["pointwise"])
+
+        y = (fused.linear(convolved) if is_fixed(WEIGHTS) else convolved)(x)
+        return self.batch_norm.normalize(y, values["batch_norm"], training)
 
     def stock(self, x, name, edge, weight=1.0):
         x = stock.subsample(x, self.subsampling, f"{name}_subsample")

@@ -22,10 +22,12 @@ class Source:
 
     Args:
         inputs: the state, [batch, height, width, channels].
+        fixed: whether nothing that learns comes before it, so that operations need no gradient in it.
     """
 
-    def __init__(self, inputs: Any):
+    def __init__(self, inputs: Any, fixed: bool = False):
         self.inputs = inputs
+        self.fixed = fixed
         self._apart: dict[Form, Any] = {}
 
     @functools.cached_property

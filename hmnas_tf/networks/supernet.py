@@ -9,6 +9,7 @@ import keras
 
 from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers.cell import Cell
+from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
 from hmnas_tf.layers.stem import Stem
@@ -98,8 +99,10 @@ class Supernet(keras.Model):
         weights = [encoding.mixing_weights() for encoding in self.encodings]
         first = self.stems[0](images, training=training)
         second = self.stems[1](first, training=training) if len(self.stems) > 1 else first
+        fixed = [is_fixed(WEIGHTS)] * 2  # before the first cell there is no architecture
         for cell, group in zip(self.cells, self.groups, strict=True):
-            first, second = second, cell(first, second, weights[group], training=training)
+            y = cell(first, second, weights[group], training=training, fixed=tuple(fixed))
+            first, second, fixed = second, y, [fixed[1], False]
         return self.classifier(self.pool(second))
 
     def set_activity(self, tables: Sequence[Any] | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from hmnas_tf.layers.learning import WEIGHTS, fixed
 from hmnas_tf.stages.stage import Stage, cross_entropy, differentiate, gradients
 
 PERTURBATION = 1e-2  # DARTS, §2.3: norm of the finite difference's step
@@ -18,7 +19,8 @@ PERTURBATION = 1e-2  # DARTS, §2.3: norm of the finite difference's step
 def first_order(stage: Stage, training: tuple, validation: tuple) -> tuple[Any, list[Any]]:
     """Takes the current weights for the best ones (DARTS, arXiv:1806.09055, xi = 0)."""
     parameters = stage.network.architecture_parameters
-    loss, found, _ = gradients(lambda: stage.loss_and_logits(*validation), parameters)
+    with fixed(WEIGHTS):
+        loss, found, _ = gradients(lambda: stage.loss_and_logits(*validation), parameters)
     return loss, found
 
 
@@ -54,7 +56,8 @@ def second_order(stage: Stage, training: tuple, validation: tuple) -> tuple[Any,
 
     def at_distance(sign: float) -> list[Any]:
         moved = [w + sign * step * v for w, v in zip(weights, towards, strict=True)]
-        return differentiate(lambda: loss(training, moved), architecture)[1]
+        with fixed(WEIGHTS):
+            return differentiate(lambda: loss(training, moved), architecture)[1]
 
     difference = zip(direct, at_distance(1.0), at_distance(-1.0), strict=True)
     return result, [d - rate * (ahead - behind) / (2.0 * step) for d, ahead, behind in difference]

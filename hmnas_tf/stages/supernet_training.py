@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.layers.learning import MASKS, fixed
 from hmnas_tf.stages.hypergradients import HYPERGRADIENTS
 from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, gradients
 
@@ -82,7 +83,8 @@ class SupernetTraining(Stage):
 
     def _architecture_step(self, images, labels, validation_images, validation_labels) -> None:
         parameters = self.network.architecture_parameters
-        loss, found = self.hypergradient(self, (images, labels), (validation_images, validation_labels))
+        with fixed(MASKS):
+            loss, found = self.hypergradient(self, (images, labels), (validation_images, validation_labels))
         found = add_decay(found, parameters, self.architecture_decay)
         apply(self.architecture_optimizer, found, parameters)
         self.architecture_loss.update_state(loss)
@@ -90,7 +92,8 @@ class SupernetTraining(Stage):
 
     def _weight_step(self, images, labels) -> dict[str, Any]:
         weights = self.network.network_weights
-        loss, found, logits = gradients(lambda: self.loss_and_logits(images, labels), weights)
+        with fixed(MASKS):
+            loss, found, logits = gradients(lambda: self.loss_and_logits(images, labels), weights)
         found = add_decay(clip(found, self.gradient_clip), weights, self.weight_decay)
         apply(self.optimizer, found, weights)
         return self.count(loss, labels, logits)

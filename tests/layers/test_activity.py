@@ -10,6 +10,7 @@ from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING
 from hmnas_tf.layers.cell import Cell
 from hmnas_tf.layers.mixed_operation import MixedOperation
+from hmnas_tf.layers.source import Source
 
 OPERATIONS = (*PAPER_OPERATIONS, "none")
 A, R, G = ACTIVE, RESTING, GONE
@@ -37,7 +38,7 @@ def one_step(mixed, x, weights):
     before = statistics(mixed)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([x, weights, *masks])
-        terms = mixed.terms(x, weights, True)
+        terms = mixed.terms(Source(x), weights, True)
         sums = [tf.add_n(own) if own else 0.0 for own in terms]
         loss = tf.add_n([tf.reduce_sum(y**3 + (edge + 1.0) * y) for edge, y in enumerate(sums)])
     zero = tf.UnconnectedGradients.ZERO

@@ -25,10 +25,16 @@ def make_supernet() -> Callable[..., Supernet]:
         size: int = 8,
         channels: int = 4,
         classes: int = 5,
+        partial_channels: int = 1,
         **kwargs,
     ) -> Supernet:
         topology = Topology(
-            initial_channels=channels, cells=cells, nodes=nodes, operations=operations, stem=stem
+            initial_channels=channels,
+            cells=cells,
+            nodes=nodes,
+            operations=operations,
+            stem=stem,
+            partial_channels=partial_channels,
         )
         supernet = Supernet(topology, classes, **kwargs)
         supernet.build((None, size, size, 3))
