@@ -27,13 +27,12 @@ from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fine_tuning import FineTuning
 from hmnas_tf.stages.mask_search import MaskSearch
+from hmnas_tf.stages.optimizers import SGD, Adam
 from hmnas_tf.stages.shrinking import Shrinking
 from hmnas_tf.stages.strategy import worker
 from hmnas_tf.stages.supernet_training import SupernetTraining
 from hmnas_tf.stages.update_schedules import decisions
 from hmnas_tf.variables_file import load_variables, save_variables
-
-SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
 
 def search(

@@ -95,18 +95,18 @@ class Ours:
 
     def search(self) -> Tasks:
         """A step with and one without an architecture step, and the product of two matrices."""
-        import keras
         import tensorflow as tf
 
         from hmnas_tf.networks.counting import parameters, supernet_multiply_adds
+        from hmnas_tf.stages.optimizers import SGD, Adam
         from hmnas_tf.stages.supernet_training import SupernetTraining
 
         config = self.config
         with self.strategy.scope():
             stage = SupernetTraining(
                 self.supernet,
-                weight_optimizer=keras.optimizers.SGD(config.weight_learning_rate, config.weight_momentum),
-                architecture_optimizer=keras.optimizers.Adam(
+                weight_optimizer=SGD(config.weight_learning_rate, config.weight_momentum),
+                architecture_optimizer=Adam(
                     config.architecture_learning_rate,
                     beta_1=config.architecture_beta_1,
                     beta_2=config.architecture_beta_2,
@@ -156,15 +156,14 @@ class Ours:
 
     def mask(self) -> Tasks:
         """A step of mask search."""
-        import keras
-
         from hmnas_tf.stages.mask_search import MaskSearch
+        from hmnas_tf.stages.optimizers import Adam
 
         with self.strategy.scope():
             stage = MaskSearch(
                 self.supernet,
-                weight_mask_optimizer=keras.optimizers.Adam(self.config.weight_mask_rate),
-                architecture_mask_optimizer=keras.optimizers.Adam(self.config.architecture_mask_rate),
+                weight_mask_optimizer=Adam(self.config.weight_mask_rate),
+                architecture_mask_optimizer=Adam(self.config.architecture_mask_rate),
             )
         return {"mask": self._compiled("mask", stage.train_step, self.batches[0])}
 
@@ -185,11 +184,10 @@ class Ours:
 
     def derived(self) -> Tasks:
         """A step of fine-tuning, and inference, of the network that masks of about half of all operations leave."""
-        import keras
-
         from hmnas_tf.derivation.derive import derive
         from hmnas_tf.derivation.rules import genotype_of
         from hmnas_tf.stages.fine_tuning import FineTuning
+        from hmnas_tf.stages.optimizers import SGD
 
         self._mask_half()
         config = self.config
@@ -197,7 +195,7 @@ class Ours:
             network = derive(self.supernet, genotype_of(self.supernet, "masks", 0), self.image_shape)
             stage = FineTuning(
                 network,
-                optimizer=keras.optimizers.SGD(config.finetune_learning_rate, config.weight_momentum),
+                optimizer=SGD(config.finetune_learning_rate, config.weight_momentum),
                 weight_decay=config.weight_decay,
                 gradient_clip=config.gradient_clip,
             )

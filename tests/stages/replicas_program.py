@@ -20,6 +20,7 @@ from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.fine_tuning import FineTuning, Regularization
 from hmnas_tf.stages.mask_search import MaskSearch
+from hmnas_tf.stages.optimizers import SGD, Adam
 from hmnas_tf.stages.strategy import make_strategy
 from hmnas_tf.stages.supernet_training import SupernetTraining
 
@@ -55,8 +56,8 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
         # Adam divides by the gradient's own size, so an epsilon above its rounding error keeps that from being seen.
         training = SupernetTraining(
             supernet,
-            weight_optimizer=keras.optimizers.SGD(0.02, momentum=0.9),
-            architecture_optimizer=keras.optimizers.Adam(0.01, beta_1=0.5, epsilon=1e-3),
+            weight_optimizer=SGD(0.02, momentum=0.9),
+            architecture_optimizer=Adam(0.01, beta_1=0.5, epsilon=1e-3),
             decisions=np.arange(STEPS) % 4 != 1,
             weight_decay=3e-4,
             gradient_clip=1.0,
@@ -78,8 +79,8 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
         with strategy.scope():
             masks = MaskSearch(
                 supernet,
-                weight_mask_optimizer=keras.optimizers.Adam(5e-4, epsilon=1e-3),
-                architecture_mask_optimizer=keras.optimizers.Adam(5e-4, epsilon=1e-3),
+                weight_mask_optimizer=Adam(5e-4, epsilon=1e-3),
+                architecture_mask_optimizer=Adam(5e-4, epsilon=1e-3),
                 operation_price=0.002,
             )
         # With seed 3 one pixel comes so near a ReLU's 0 that rounding decides its gradient: 2e-5 in one filter.
@@ -98,7 +99,7 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
                 epochs=STEPS // 2,
                 seed=5,
             )
-            optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+            optimizer = SGD(0.05, momentum=0.9)
             tuning = FineTuning(
                 network, optimizer=optimizer, weight_decay=3e-4, gradient_clip=1.0, regularization=dropping
             )
