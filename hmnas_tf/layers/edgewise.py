@@ -13,7 +13,7 @@ from keras import ops, tree
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING, Activity, rested
 from hmnas_tf.layers.batch_norm import BatchNorm, move_averages
-from hmnas_tf.layers.learning import MASKS, WEIGHTS, is_fixed
+from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 from hmnas_tf.layers.source import Form, Source
 
 
@@ -43,7 +43,8 @@ class Edgewise(Protocol):
     def term(self, forms: dict[Form, Any], values: dict[str, Any], training: bool) -> tuple[Any, list]:
         """Returns the result of one edge, and in training mean and variance of each batch normalization in turn.
 
-        It reads no variable and depends on the layer's settings only, so that layers made alike can share it.
+        It reads no variable and depends on the layer's settings only, so that layers made alike can share it, and all
+        stages. So kernels meet their masks in `values`, not here.
         """
 
 
@@ -64,7 +65,7 @@ class EdgeSum:
     def __init__(self, layers: Sequence[Edgewise], recompute: bool = False):
         self.layers = layers
         self.recompute = recompute
-        self._terms: dict[tuple, Term] = {}
+        self._terms: dict[tuple[tuple[int, ...], bool, bool], Term] = {}
 
     def like(self, other: EdgeSum) -> EdgeSum:
         """Returns the sum of the same layers by the functions of another one, whose layers were made alike."""
@@ -74,7 +75,7 @@ class EdgeSum:
 
     def term(self, states: tuple[int, ...], fixed: bool = False) -> Term:
         """Returns the function, given the activity of each layer and whether the source is fixed, see `Source`."""
-        key = (states, fixed, is_fixed(WEIGHTS), is_fixed(MASKS))
+        key = (states, fixed, is_fixed(WEIGHTS))
         if key not in self._terms:
             term = functools.partial(self._term, states, fixed)
             self._terms[key] = fused.built_once(_recomputed(term) if self.recompute else term)

@@ -99,10 +99,10 @@ class Supernet(keras.Model):
         weights = [encoding.mixing_weights() for encoding in self.encodings]
         first = self.stems[0](images, training=training)
         second = self.stems[1](first, training=training) if len(self.stems) > 1 else first
-        fixed = [is_fixed(WEIGHTS)] * 2  # before the first cell there is no architecture
+        fixed = (is_fixed(WEIGHTS),) * 2  # before the first cell there is no architecture
         for cell, group in zip(self.cells, self.groups, strict=True):
-            y = cell(first, second, weights[group], training=training, fixed=tuple(fixed))
-            first, second, fixed = second, y, [fixed[1], False]
+            y = cell(first, second, weights[group], training=training, fixed=fixed)
+            first, second, fixed = second, y, (fixed[1], False)
         return self.classifier(self.pool(second))
 
     def set_activity(self, tables: Sequence[Any] | None = None) -> None:

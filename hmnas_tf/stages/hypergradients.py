@@ -16,11 +16,11 @@ from hmnas_tf.stages.stage import Stage, cross_entropy, differentiate, gradients
 PERTURBATION = 1e-2  # DARTS, §2.3: norm of the finite difference's step
 
 
+@fixed(WEIGHTS)
 def first_order(stage: Stage, training: tuple, validation: tuple) -> tuple[Any, list[Any]]:
     """Takes the current weights for the best ones (DARTS, arXiv:1806.09055, xi = 0)."""
     parameters = stage.network.architecture_parameters
-    with fixed(WEIGHTS):
-        loss, found, _ = gradients(lambda: stage.loss_and_logits(*validation), parameters)
+    loss, found, _ = gradients(lambda: stage.loss_and_logits(*validation), parameters)
     return loss, found
 
 
@@ -54,10 +54,10 @@ def second_order(stage: Stage, training: tuple, validation: tuple) -> tuple[Any,
     direct, towards = found[: len(architecture)], found[len(architecture) :]
     step = PERTURBATION / tf.maximum(tf.linalg.global_norm(towards), 1e-12)
 
+    @fixed(WEIGHTS)
     def at_distance(sign: float) -> list[Any]:
         moved = [w + sign * step * v for w, v in zip(weights, towards, strict=True)]
-        with fixed(WEIGHTS):
-            return differentiate(lambda: loss(training, moved), architecture)[1]
+        return differentiate(lambda: loss(training, moved), architecture)[1]
 
     difference = zip(direct, at_distance(1.0), at_distance(-1.0), strict=True)
     return result, [d - rate * (ahead - behind) / (2.0 * step) for d, ahead, behind in difference]

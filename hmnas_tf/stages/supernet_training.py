@@ -81,19 +81,19 @@ class SupernetTraining(Stage):
     def _step(self) -> Any:
         return tf.minimum(tf.cast(self.optimizer.iterations.value, tf.int32), len(self.decisions) - 1)
 
+    @fixed(MASKS)
     def _architecture_step(self, images, labels, validation_images, validation_labels) -> None:
         parameters = self.network.architecture_parameters
-        with fixed(MASKS):
-            loss, found = self.hypergradient(self, (images, labels), (validation_images, validation_labels))
+        loss, found = self.hypergradient(self, (images, labels), (validation_images, validation_labels))
         found = add_decay(found, parameters, self.architecture_decay)
         apply(self.architecture_optimizer, found, parameters)
         self.architecture_loss.update_state(loss)
         self.architecture_steps.update_state(1.0 / tf.distribute.get_strategy().num_replicas_in_sync)
 
+    @fixed(MASKS)
     def _weight_step(self, images, labels) -> dict[str, Any]:
         weights = self.network.network_weights
-        with fixed(MASKS):
-            loss, found, logits = gradients(lambda: self.loss_and_logits(images, labels), weights)
+        loss, found, logits = gradients(lambda: self.loss_and_logits(images, labels), weights)
         found = add_decay(clip(found, self.gradient_clip), weights, self.weight_decay)
         apply(self.optimizer, found, weights)
         return self.count(loss, labels, logits)
