@@ -22,10 +22,5 @@ def activity_of(column: np.ndarray) -> Activity:
 
 
 def rested(tensors: Any) -> Any:
-    """Returns tensors, nested, cut off from what they were computed from; but not what a batch normalization scales by.
-
-    There the mixing weight is in, whose gradient is still needed.
-    """
-    if isinstance(tensors, dict):
-        return {name: x if name in ("scale", "offset") else rested(x) for name, x in tensors.items()}
+    """Returns tensors, nested, cut off from what they were computed from."""
     return tree.map_structure(ops.stop_gradient, tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,31 @@ from keras import ops
 
 from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from hmnas_tf.layers import fused
+from hmnas_tf.layers.flat import Flats, assign_rows, rows
+
+AVERAGE: dict[str, Any] = dict(  # settings of a variable of moving averages
+    dtype="float32",
+    autocast=False,
+    trainable=False,
+    aggregation="mean",  # replicas hold the same value, because statistics span them all
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Statistics:
+    """What some batch normalizations found in a batch.
+
+    Attributes:
+        norms: all for the same number of inputs.
+        values: mean and variance of each in turn, side by side, as `normalize` returns them: [inputs, scalars].
+        like: what was normalised, or anything of its shape.
+        moves: whether their averages follow, bool [inputs, norms]; None is all.
+    """
+
+    norms: Sequence[BatchNorm]
+    values: Any
+    like: Any
+    moves: np.ndarray | None = None
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
@@ -28,6 +54,9 @@ class BatchNorm(keras.layers.Layer):
     Inputs: a list of one or `edges` tensors [batch, height, width, channels], and factors [edges] or None for ones.
     Output: a list of `edges` tensors.
 
+    Attributes:
+        flats: before it is built, where the moving averages shall be parts of flat variables; None for its own.
+
     >>> norm = BatchNorm(edges=2)
     >>> norm.build((None, 8, 8, 4))
     >>> image = keras.Input((8, 8, 4))
@@ -39,66 +68,76 @@ class BatchNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         self.affine = affine
         self.edges = edges
+        self.flats: Flats | None = None
 
     def build(self, input_shape, inputs: int | None = None):
         """Adds the variables; `inputs` is the number of inputs, `edges` if None."""
         channels = input_shape[-1]
         self.inputs = self.edges if inputs is None else inputs
-        self.moving_mean = self._add("moving_mean", (self.inputs, channels), 0.0)
-        self.moving_variance = self._add("moving_variance", (self.inputs, channels), 1.0)
-        self.gamma = self._add("gamma", (self.edges, channels), 1.0, trainable=True) if self.affine else None
-        self.beta = self._add("beta", (self.edges, channels), 0.0, trainable=True) if self.affine else None
+        self.moving_mean = self._average("moving_mean", (self.inputs, channels), 0.0)
+        self.moving_variance = self._average("moving_variance", (self.inputs, channels), 1.0)
+        self.gamma = self._scale("gamma", (self.edges, channels), 1.0) if self.affine else None
+        self.beta = self._scale("beta", (self.edges, channels), 0.0) if self.affine else None
 
-    def _add(
-        self, name: str, shape: tuple[int, int], value: float, trainable: bool = False
-    ) -> keras.Variable:
+    def _average(self, name: str, shape: tuple[int, int], value: float) -> Any:
+        initializer = keras.initializers.Constant(value)
+        if self.flats is not None:
+            return self.flats.average.part(shape, initializer)
+        return self.add_weight(shape=shape, initializer=initializer, name=name, **AVERAGE)
+
+    def _scale(self, name: str, shape: tuple[int, int], value: float) -> keras.Variable:
+        initializer = keras.initializers.Constant(value)
         return self.add_weight(
-            shape=shape,
-            initializer=keras.initializers.Constant(value),
-            name=name,
-            dtype="float32",
-            autocast=False,
-            trainable=trainable,
-            aggregation="mean",  # replicas hold the same value, because statistics span them all
+            shape=shape, initializer=initializer, name=name, **AVERAGE | {"trainable": True}
         )
 
     def call(self, inputs, factors=None, training=None):
-        values = self.values(factors, training)
-        rows = [{name: value[edge] for name, value in values.items()} for edge in range(self.edges)]
-        inputs = inputs * self.edges if self.inputs == 1 else inputs
-        found = [self.normalize(x, row, training) for x, row in zip(inputs, rows, strict=True)]
-        if training:
-            statistics = [ops.stack(pair) for _, pair in found[: self.inputs]]
-            move_averages([self], ops.stack(statistics, axis=1), like=inputs[0])
-        return [y for y, _ in found]
+        results, statistics = self.results(inputs, factors, training)
+        move_averages(statistics)
+        return results
 
-    def values(self, factors: Any = None, training: bool | None = None) -> dict[str, Any]:
-        """Returns what `normalize` needs of each edge, stacked over the edges: [edges, ...]."""
-        found = {"scale": fused.read(self.gamma), "offset": fused.read(self.beta)} if self.affine else {}
-        if factors is not None:
-            factors = ops.expand_dims(ops.cast(factors, "float32"), -1)
-            ones = ops.ones((self.edges, self.moving_mean.shape[-1]))
-            found = {name: value * factors for name, value in ({"scale": ones} | found).items()}
+    def results(self, inputs: list, factors: Any, training: bool | None) -> tuple[list, list[Statistics]]:
+        """Does what `call` does, but returns what it found in training instead of moving the averages."""
+        values = {name: fused.read(variable) for name, variable in self.values(training).items()}
+        inputs * self.edges if self.inputs == 1 else inputs
+        found = []
+        for edge, x in zip(range(self.edges), inputs, strict=True):
+            own = {name: value[edge if value.shape[0] > 1 else 0] for name, value in values.items()}
+            found.append(self.normalize(x, own, None if factors is None else factors[edge], training))
+        results, statistics = zip(*found, strict=True)
         if not training:
-            statistics = {"mean": fused.read(self.moving_mean), "variance": fused.read(self.moving_variance)}
-            repeats = self.edges // self.inputs
-            found |= {k: ops.repeat(v, repeats, axis=0) if repeats > 1 else v for k, v in statistics.items()}
+            return list(results), []
+        rows = ops.stack([ops.concatenate(own) for own in statistics[: self.inputs]])
+        return list(results), [Statistics([self], rows, inputs[0])]
+
+    def values(self, training: bool | None = None) -> dict[str, Any]:
+        """Returns the variables that `normalize` needs, by name, [edges, channels] or [inputs, channels]."""
+        found = {"gamma": self.gamma, "beta": self.beta} if self.affine else {}
+        if not training:
+            found |= {"moving_mean": self.moving_mean, "moving_variance": self.moving_variance}
         return found
 
-    def normalize(self, x: Any, values: dict[str, Any], training: bool | None) -> tuple[Any, list]:
-        """Returns the result of one edge, and in training the mean and the variance of the batch [channels].
+    def normalize(
+        self, x: Any, values: dict[str, Any], factor: Any, training: bool | None
+    ) -> tuple[Any, list]:
+        """Returns the result of one edge, and in training [mean, variance] of the batch, each [channels].
 
         Args:
             x: [batch, height, width, channels].
-            values: those of this edge.
+            values: of this edge, see `values`, each [channels].
+            factor: a number, or None for 1.
             training: as in `call`.
         """
-        scale = values["scale"] if "scale" in values else ops.ones(x.shape[-1:])
-        offset = values["offset"] if "offset" in values else ops.zeros(x.shape[-1:])
+        channels = x.shape[-1]
+        if self.affine:
+            factor = 1.0 if factor is None else ops.cast(factor, "float32")
+            scale, offset = (values[name] * factor for name in ("gamma", "beta"))
+        else:
+            ones, offset = fused.constant(np.ones(channels)), fused.constant(np.zeros(channels))
+            scale = ones if factor is None else fused.fill(channels, ops.cast(factor, "float32"))
         if not training:
-            return fused.normalize(
-                x, scale, offset, values["mean"], values["variance"], BATCH_NORM_EPSILON
-            ), []
+            averages = values["moving_mean"], values["moving_variance"]
+            return fused.normalize(x, scale, offset, *averages, BATCH_NORM_EPSILON), []
         normalize = fused.normalize_batch if fused.replicas() == 1 else _normalize_all_replicas
         y, mean, variance = normalize(x, scale, offset, BATCH_NORM_EPSILON)
         return y, [mean, variance]
@@ -107,28 +146,30 @@ class BatchNorm(keras.layers.Layer):
         return super().get_config() | {"affine": self.affine, "edges": self.edges}
 
 
-def move_averages(
-    norms: Sequence[BatchNorm], statistics: Any, like: Any, moves: np.ndarray | None = None
-) -> None:
-    """Moves the averages of batch normalizations towards the statistics of a batch, all at once.
+def move_averages(statistics: Sequence[Statistics]) -> None:
+    """Moves the averages of batch normalizations towards what was found, those in the same flat variable at once."""
+    groups: dict[Any, list[Statistics]] = {}
+    for each in statistics:
+        groups.setdefault(each.norms[0].flats or each, []).append(each)
+    for group in groups.values():
+        norms = [norm for each in group for norm in each.norms]
+        averages = [x for norm in norms for x in (norm.moving_mean, norm.moving_variance)]
+        rate = np.concatenate([_rates(each) for each in group], axis=1)
+        values = [each.values for each in group]
+        scale = rate
+        if fused.replicas() == 1:  # the variances are unbiased
+            is_variance = np.repeat(np.float32([0, 1] * len(norms)), [x.shape[-1] for x in averages])
+            scale = rate * (1.0 - is_variance * (1.0 - fused.biased_share(group[0].like)))
+        scale = fused.constant(scale) if isinstance(scale, np.ndarray) else scale
+        found = ops.concatenate(values, axis=1) if len(values) > 1 else values[0]
+        assign_rows(averages, rows(averages) * fused.constant(1.0 - rate) + found * scale)
 
-    Args:
-        norms: all for the same number of inputs and channels.
-        statistics: mean and variance of each in turn, as `normalize` returns them, [2 * norms, inputs, channels].
-        like: what was normalised, or anything of its shape.
-        moves: which of them, bool [norms, inputs]; None is all.
-    """
-    averages = [average for norm in norms for average in (norm.moving_mean, norm.moving_variance)]
-    if fused.replicas() == 1:
-        shares = ops.convert_to_tensor([1.0, fused.biased_share(like)] * len(norms))  # of means and variances
-        statistics = statistics * ops.reshape(shares, (-1, 1, 1))
-    before = ops.stack([fused.read(average) for average in averages])
-    rate = 1.0 - BATCH_NORM_MOMENTUM
-    if moves is not None:
-        rate = (rate * moves.repeat(2, axis=0)[..., None]).astype(np.float32)
-    after = before + (statistics - before) * rate
-    for average, value in zip(averages, ops.unstack(after, len(averages)), strict=True):
-        average.assign(value)
+
+def _rates(found: Statistics) -> np.ndarray:
+    """Returns by how much each average moves, float32 [inputs, scalars]."""
+    sizes = [2 * norm.moving_mean.shape[-1] for norm in found.norms]
+    moves = np.ones((found.norms[0].inputs, len(sizes)), bool) if found.moves is None else found.moves
+    return np.float32(1.0 - BATCH_NORM_MOMENTUM) * moves.repeat(sizes, axis=1)
 
 
 def _normalize_all_replicas(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:

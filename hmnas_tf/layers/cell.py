@@ -132,7 +132,8 @@ class Cell(keras.layers.Layer):
                     for row, y in zip(rows[source], passed, strict=True):
                         passing[cell_edges(self.nodes)[row].target - INPUTS].append(y)
                 own_fixed = source < INPUTS and fixed[source]
-                terms = self.mixed[source].terms(Source(x, own_fixed), own, training)
+                with Source(x, own_fixed) as node:
+                    terms = self.mixed[source].terms(node, own, training)
                 for row, summands in zip(rows[source], terms, strict=True):
                     incoming[cell_edges(self.nodes)[row].target - INPUTS] += summands
         nodes = states[INPUTS:]

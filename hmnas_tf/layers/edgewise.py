@@ -10,10 +10,11 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from hmnas_tf.layers import fused
+from hmnas_tf.layers import flat, fused
 from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING, Activity, rested
-from hmnas_tf.layers.batch_norm import BatchNorm, move_averages
+from hmnas_tf.layers.batch_norm import BatchNorm, Statistics
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
+from hmnas_tf.layers.masked_kernel import MaskedKernel, masked_rows
 from hmnas_tf.layers.source import Form, Source
 
 
@@ -29,26 +30,31 @@ class Edgewise(Protocol):
         """Rate at which the images of its result are taken apart, see `fused.apart`; 1 is not at all."""
 
     @property
+    def kernels(self) -> list[MaskedKernel]:
+        """All of its convolutions."""
+
+    @property
     def batch_norms(self) -> list[BatchNorm]:
         """All of them, in the order in which `term` uses them."""
 
-    def values(self, weights: Any, training: bool | None) -> dict[str, Any]:
-        """Returns what differs from edge to edge, nested; each tensor is stacked over the edges, [edges, ...].
+    def term(self, forms: dict[Form, Any], values: Values, weight: Any, training: bool) -> tuple[Any, list]:
+        """Returns the result of one edge, and in training mean and variance of each of `batch_norms` in turn.
+
+        It reads no variable and depends on the layer's settings only, so that layers made alike can share it, and all
+        stages. So kernels meet their masks before.
 
         Args:
-            weights: mixing weights [edges], or None for ones.
+            forms: of the source.
+            values: of this edge: the masked kernel of each of `kernels`, and of each of `batch_norms` what its
+                `normalize` needs.
+            weight: mixing weight of this edge, a number; None for 1.
             training: as in `call`.
         """
 
-    def term(self, forms: dict[Form, Any], values: dict[str, Any], training: bool) -> tuple[Any, list]:
-        """Returns the result of one edge, and in training mean and variance of each batch normalization in turn.
 
-        It reads no variable and depends on the layer's settings only, so that layers made alike can share it, and all
-        stages. So kernels meet their masks in `values`, not here.
-        """
-
-
-Term = Callable[[dict[Form, Any], dict[str, dict], bool], tuple[Any, Any]]
+Values = dict[Any, Any]  # of layers by themselves
+Row = dict[str, Any]  # of one edge: kernels and others of all layers side by side, each [scalars]
+Term = Callable[[dict[Form, Any], Row, bool], tuple[Any, Any]]
 
 
 class EdgeSum:
@@ -64,6 +70,8 @@ class EdgeSum:
 
     def __init__(self, layers: Sequence[Edgewise], recompute: bool = False):
         self.layers = layers
+        self.kernels = [kernel for layer in layers for kernel in layer.kernels]
+        self.batch_norms = [norm for layer in layers for norm in layer.batch_norms]
         self.recompute = recompute
         self._terms: dict[tuple[tuple[int, ...], bool, bool], Term] = {}
 
@@ -81,36 +89,63 @@ class EdgeSum:
             self._terms[key] = fused.built_once(_recomputed(term) if self.recompute else term)
         return self._terms[key]
 
+    def rows(self, weights: Any, training: bool | None) -> Row:
+        """Returns what differs from edge to edge, each [edges, scalars]; `weights` as in `each_edge`."""
+        found = {}
+        if values := self._values_of_norms(training):
+            found["norm"] = flat.rows([value for *_, value in values])
+        if self.kernels:
+            found["kernel"] = masked_rows(self.kernels)
+        return found if weights is None else found | {"weights": weights}
+
+    def _values(self, row: Row, training: bool) -> Values:
+        """Returns what `Edgewise.term` needs of the edge that has a row."""
+        values: Values = {norm: {} for norm in self.batch_norms}
+        if of_norms := self._values_of_norms(training):
+            pieces = flat.from_row(row["norm"], [value for *_, value in of_norms])
+            for (norm, name, _), piece in zip(of_norms, pieces, strict=True):
+                values[norm][name] = piece
+        if self.kernels:
+            pieces = flat.from_row(row["kernel"], [kernel.kernel for kernel in self.kernels])
+            values |= dict(zip(self.kernels, pieces, strict=True))
+        return values
+
+    def _values_of_norms(self, training: bool | None) -> list[tuple[BatchNorm, str, Any]]:
+        return [(norm, *item) for norm in self.batch_norms for item in norm.values(training).items()]
+
     def _term(
-        self,
-        states: tuple[int, ...],
-        fixed: bool,
-        forms: dict[Form, Any],
-        values: dict[str, dict],
-        training: bool,
+        self, states: tuple[int, ...], fixed: bool, forms: dict[Form, Any], row: Row, training: bool
     ) -> tuple[Any, Any]:
-        results: dict[int, list] = {}
-        statistics = []
-        for layer, state in zip(self.layers, states, strict=True):
+        if is_fixed(WEIGHTS):
+            row = {name: x if name == "weights" else rested(x) for name, x in row.items()}
+        if fixed:
+            forms = rested(forms)
+        values, results = self._values(row, training), {}
+        weights = ops.unstack(row["weights"], len(self.layers)) if "weights" in row else [None] * len(states)
+        statistics: list = []  # mean and variance of each batch normalization in turn
+        for layer, state, weight in zip(self.layers, states, weights, strict=True):
             if state == GONE:
+                statistics += [ops.zeros(2 * norm.moving_mean.shape[-1]) for norm in layer.batch_norms]
                 continue
+            own = {part: values[part] for part in (*layer.kernels, *layer.batch_norms)}
             y, found = layer.term(
-                rested(forms) if fixed or state == RESTING else forms,
-                rested(values[layer.name]) if is_fixed(WEIGHTS) or state == RESTING else values[layer.name],
+                rested(forms) if state == RESTING else forms,
+                {k: rested(v) for k, v in own.items()} if state == RESTING else own,
+                weight,
                 training,
             )
             results.setdefault(layer.apart, []).append(y)
             statistics += found
         sums = [fused.together(fused.add(terms), rate) for rate, terms in results.items()]
-        return fused.add(sums), ops.stack(statistics) if training else None
+        return fused.add(sums), ops.concatenate(statistics) if statistics else None
 
 
 def _recomputed(term: Term) -> Term:
-    def again(forms: dict[Form, Any], values: dict[str, dict], training: bool) -> tuple[Any, Any]:
+    def again(forms: dict[Form, Any], row: Row, training: bool) -> tuple[Any, Any]:
         if not training:
-            return term(forms, values, training)
-        arguments = (forms, values)
-        call = keras.remat(lambda *flat: term(*tree.pack_sequence_as(arguments, flat), training))
+            return term(forms, row, training)
+        arguments = (forms, row)
+        call = keras.remat(lambda *leaves: term(*tree.pack_sequence_as(arguments, leaves), training))
         return call(*tree.flatten(arguments))  # it knows tensors only
 
     return again
@@ -119,16 +154,16 @@ def _recomputed(term: Term) -> Term:
 def each_edge(
     edge_sum: EdgeSum,
     source: Source,
-    weights: Sequence[Any],
+    weights: Any,
     training: bool | None,
     activities: Sequence[Activity] | None = None,
 ) -> list:
-    """Returns the sum of what layers make of each edge, and lets their batch normalizations note the statistics.
+    """Returns the sum of what layers make of each edge, and notes in the source what batch normalizations find.
 
     Args:
         edge_sum: of the layers.
         source: the node that the edges leave.
-        weights: mixing weights [edges] for each layer, or None for ones.
+        weights: mixing weights [edges, layers], or None for ones.
         training: as in `call`.
         activities: of each layer; None is all active.
 
@@ -137,40 +172,28 @@ def each_edge(
     """
     layers, edges = edge_sum.layers, edge_sum.layers[0].edges
     activities = activities or [(ACTIVE,) * edges] * len(layers)
-    computed = [
-        (layer, own, activity)
-        for layer, own, activity in zip(layers, weights, activities, strict=True)
-        if max(activity) > GONE
-    ]
-    forms = {form: source.form(form) for layer, *_ in computed for form in layer.reads}
-    values = {layer.name: layer.values(own, training) for layer, own, _ in computed}
-    columns = [ops.unstack(value, edges) for value in tree.flatten(values)]  # of each tensor, by edge
+    if max(map(max, activities)) == GONE:
+        return [None] * edges
+    reading = [layer for layer, own in zip(layers, activities, strict=True) if max(own) > GONE]
+    forms = {form: source.form(form) for layer in reading for form in layer.reads}
+    columns = {name: ops.unstack(x, edges) for name, x in edge_sum.rows(weights, training).items()}
     results: list = [None] * edges
     statistics: list = [None] * edges
     for edge, states in enumerate(zip(*activities, strict=True)):
         if max(states) > GONE:
-            row = tree.pack_sequence_as(values, [column[edge] for column in columns])
-            own = {
-                layer.name: row[layer.name]
-                for layer, state in zip(layers, states, strict=True)
-                if state > GONE
-            }
-            results[edge], statistics[edge] = edge_sum.term(states, source.fixed)(forms, own, bool(training))
-    if training and computed:
-        _note(computed, statistics, next(y for y in results if y is not None))
+            row = {name: column[edge] for name, column in columns.items()}
+            results[edge], statistics[edge] = edge_sum.term(states, source.fixed)(forms, row, bool(training))
+    if training and edge_sum.batch_norms:
+        source.note(
+            [_statistics(edge_sum, activities, statistics, next(y for y in results if y is not None))]
+        )
     return results
 
 
-def _note(computed: list[tuple[Edgewise, Any, Activity]], statistics: list, like: Any) -> None:
-    """Moves the averages of what is computed; those of edges that are gone stay."""
-    norms = [(norm, activity) for layer, _, activity in computed for norm in layer.batch_norms]
-    moves = np.array([[state > GONE for state in activity] for _, activity in norms])
-    if moves.all():
-        move_averages([norm for norm, _ in norms], ops.stack(statistics, axis=1), like)
-        return
-    nothing = ops.zeros(like.shape[-1:])
-    every = []
-    for edge, own in enumerate(statistics):
-        there = iter([] if own is None else ops.unstack(own, 2 * int(moves[:, edge].sum())))
-        every.append(ops.stack([next(there) if moved else nothing for moved in moves[:, edge].repeat(2)]))
-    move_averages([norm for norm, _ in norms], ops.stack(every, axis=1), like, moves)
+def _statistics(edge_sum: EdgeSum, activities: Sequence[Activity], found: list, like: Any) -> Statistics:
+    """Returns the statistics of all edges, so that the averages of what is gone stay."""
+    repeats = [len(layer.batch_norms) for layer in edge_sum.layers]
+    moves = np.repeat(np.array(activities).T > GONE, repeats, axis=1)  # [edges, batch normalizations]
+    nothing = ops.zeros_like(next(own for own in found if own is not None))
+    rows = ops.stack([nothing if own is None else own for own in found])
+    return Statistics(edge_sum.batch_norms, rows, like, moves)

@@ -10,8 +10,8 @@ from keras import ops
 from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
-from hmnas_tf.layers.edgewise import EdgeSum, each_edge
-from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.edgewise import EdgeSum, Values, each_edge
+from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.source import Form, Source
 
@@ -74,29 +74,29 @@ class FactorizedReduce(keras.layers.Layer):
         self.batch_norm.build((*half[:3], self.channels))
 
     def call(self, inputs, factors=None, training=None):
-        return self.read(Source(inputs), factors, training=training)
+        with Source(inputs) as source:
+            return self.read(source, factors, training=training)
 
     def read(self, source: Source, factors=None, training=None) -> list:
         """Does what `call` does, from a source that others read too."""
-        return each_edge(EdgeSum([self]), source, [factors], training)
+        factors = None if factors is None else ops.expand_dims(factors, -1)
+        return each_edge(EdgeSum([self]), source, factors, training)
+
+    @property
+    def kernels(self) -> list[MaskedKernel]:
+        """Both convolutions, see `Edgewise`."""
+        return [self.even, self.odd]
 
     @property
     def batch_norms(self) -> list[BatchNorm]:
         """The batch normalization, in a list as other layers have several."""
         return [self.batch_norm]
 
-    def values(self, weights: Any, training: bool | None) -> dict[str, Any]:
-        """Returns what differs from edge to edge, see `Edgewise`."""
-        return {
-            "even": self.even.masked_kernel(),
-            "odd": self.odd.masked_kernel(),
-            "batch_norm": self.batch_norm.values(weights, training),
-        }
-
-    def term(self, forms: dict[Form, Any], values: dict[str, Any], training: bool) -> tuple[Any, list]:
+    def term(self, forms: dict[Form, Any], values: Values, weight: Any, training: bool) -> tuple[Any, list]:
         """Computes one edge, see `Edgewise`."""
-        halves = [fused.pointwise(forms[Form(name)], values[name]) for name in ("even", "odd")]
-        return self.batch_norm.normalize(ops.concatenate(halves, axis=-1), values["batch_norm"], training)
+        pairs = zip(self.reads, self.kernels, strict=True)
+        y = ops.concatenate([fused.pointwise(forms[form], values[k]) for form, k in pairs], axis=-1)
+        return self.batch_norm.normalize(y, values[self.batch_norm], weight, training)
 
     def stock(self, x, name: str, *, edge: int = 0, inputs=None, weight: float = 1.0):
         """Applies `weight` times the function of one edge in stock layers; `inputs` as in `stock.pointwise`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
@@ -17,35 +18,61 @@ def read(variable: Any) -> Any:
     return tf.convert_to_tensor(variable)
 
 
+def constant(values: Any, dtype: str = "float32") -> Any:
+    """Returns a constant, in a graph the same one for the same values: there would be thousands."""
+    values = np.asarray(values, dtype)
+    if tf.executing_eagerly():
+        return tf.constant(values)
+    graph = tf.compat.v1.get_default_graph()
+    made = vars(graph).setdefault("_hmnas_tf_constants", {})  # kept there, they live as long as the graph
+    key = (dtype, values.shape, values.tobytes())
+    if key not in made:
+        with tf.control_dependencies(None):
+            made[key] = tf.constant(values)
+    return made[key]
+
+
+def fill(size: int, value: Any) -> Any:
+    """Returns a vector of a value that may be a tensor."""
+    return tf.fill(constant([size], "int32"), value)
+
+
+def reshape(x: Any, shape: Sequence[int]) -> Any:
+    """Returns `x` in a known shape."""
+    return tf.reshape(x, constant(shape, "int32"))
+
+
+def split(x: Any, sizes: Sequence[int], axis: int) -> list[Any]:
+    """Returns pieces of `sizes`, in one node; Keras' `split` computes the sizes in the graph."""
+    return tf.split(x, list(sizes), axis=axis)
+
+
 def add(tensors: Sequence[Any]) -> Any:
     """Returns the sum of tensors of one shape, in one pass over memory."""
     return tf.add_n(tensors) if len(tensors) > 1 else tensors[0]
 
 
-def pointwise(x: Any, kernel: Any) -> Any:
-    """Returns a 1x1 convolution: x [batch, height, width, channels], kernel [channels, filters].
+def pointwise(x: Any, kernel: Any, transposed: bool = False) -> Any:
+    """Returns a 1x1 convolution: x [batch, height, width, channels], kernel [channels, filters] or `transposed`.
 
     As a product of matrices it is faster than as an Einsum or a convolution, above all on the way back.
     """
-    rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel)
-    return _like(rows, x, kernel.shape[-1])
+    rows = tf.matmul(reshape(x, [-1, x.shape[-1]]), kernel, transpose_b=transposed)
+    return _like(rows, x, rows.shape[-1])
 
 
 def _like(values: Any, x: Any, *last: int) -> Any:
     """Returns values in the shape of `x`, its last axes replaced by `last` if there are any."""
-    if x.shape.is_fully_defined():  # a constant of the graph
-        return tf.reshape(values, [*x.shape[: len(x.shape) - len(last)], *last])
-    return tf.reshape(values, tf.concat([tf.shape(x)[: len(x.shape) - len(last)], list(last)], 0))
+    shape = [*_shape(x)[: len(x.shape) - len(last)], *last]
+    return tf.reshape(values, constant(shape, "int32") if x.shape.is_fully_defined() else shape)
 
 
 def combine(shared: Sequence[Any], weights: Any) -> list[Any]:
     """Returns sum_k weights[e, k] * shared[k] for each edge e, in one matrix product for all edges.
 
-    Args:
-        shared: results that all edges share, all of one shape [batch, height, width, channels].
-        weights: [edges, results].
+    `shared` are of one shape [batch, height, width, channels], `weights` [edges, results].
     """
-    rows = tf.matmul(weights, tf.stack([tf.reshape(x, [-1]) for x in shared]))
+    rows = tf.matmul(weights, tf.stack([reshape(x, [-1]) for x in shared]))
     return [_like(row, shared[0]) for row in tf.unstack(rows, weights.shape[0])]
 
 
@@ -64,17 +91,20 @@ def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
         [batch, ceil(height / strides), ceil(width / strides), channels].
     """
     size, channels = kernel.shape[1], x.shape[-1]
-    around = [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]]
     every = dict(strides=[1, strides, strides, 1])
-    settings = every | dict(padding="SAME" if strides == 1 else "VALID")
-    x = x if strides == 1 else tf.pad(x, around)  # "SAME" would pad unevenly
+
+    def convolved(x: Any) -> Any:
+        x = x if strides == 1 else tf.pad(x, _around(size))  # "SAME" would pad unevenly
+        padding = "SAME" if strides == 1 else "VALID"
+        return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, padding=padding, **every)
+
     if size <= NARROW or is_fixed(WEIGHTS):
-        return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **settings)
+        return convolved(x)
 
     @tf.custom_gradient
     def convolve(x: Any, kernel: Any) -> tuple[Any, Any]:
         def gradients(upstream: Any) -> tuple[Any, Any]:
-            padded = tf.pad(x, around) if strides == 1 else x
+            padded = tf.pad(x, _around(size))
             slices = []
             for left in range(0, size - 1, 2):  # even, so that a stride of 2 meets it
                 width = NARROW if left == size - NARROW else 2
@@ -88,31 +118,50 @@ def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
                     **every,
                 )
                 slices.append(columns)
-            to_input = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, **settings
-            )
-            return to_input, tf.concat(slices, 1)
+            return depthwise_transposed(upstream, kernel, strides, _shape(x)), tf.concat(slices, 1)
 
-        return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **settings), gradients
+        return convolved(x), gradients
 
     return convolve(x, kernel)
 
 
-def linear(function: Callable) -> Callable:
-    """Returns a linear function of one tensor with a gradient in that tensor only, for which nothing need be kept."""
+def depthwise_transposed(upstream: Any, kernel: Any, strides: int, shape: Sequence[Any]) -> Any:
+    """Returns the gradient of `depthwise` in its input of a shape."""
+    batch, height, width, channels = shape
+    border = 0 if strides == 1 else kernel.shape[1] // 2
+    padded = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+        input_sizes=[batch, height + 2 * border, width + 2 * border, channels],
+        filter=kernel,
+        out_backprop=upstream,
+        strides=[1, strides, strides, 1],
+        padding="SAME" if strides == 1 else "VALID",
+    )
+    return tf.slice(padded, [0, border, border, 0], shape) if border else padded
+
+
+def _shape(x: Any) -> list:
+    """Returns the shape of `x`, numbers where it is known."""
+    if x.shape.is_fully_defined():
+        return list(x.shape)
+    return [size or dynamic for size, dynamic in zip(x.shape, tf.unstack(tf.shape(x)), strict=True)]
+
+
+def _around(size: int) -> list[list[int]]:
+    return [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]]
+
+
+def linear(function: Callable, transposed: Callable) -> Callable:
+    """Returns a linear function of one tensor with a gradient in that tensor only, for which nothing need be kept.
+
+    Args:
+        function: of a tensor.
+        transposed: takes the gradient of the result and the shape of the tensor to the gradient of the tensor.
+    """
 
     @tf.custom_gradient
     def call(x: Any) -> tuple[Any, Callable]:
-        shape = x.shape if x.shape.is_fully_defined() else tf.shape(x)
-
-        def gradient(upstream: Any) -> Any:
-            anywhere = tf.zeros(shape, x.dtype)  # it is the same everywhere
-            with tf.GradientTape() as tape:
-                tape.watch(anywhere)
-                y = function(anywhere)
-            return tape.gradient(y, anywhere, upstream)
-
-        return function(x), gradient
+        shape = _shape(x)
+        return function(x), lambda upstream: transposed(upstream, shape)
 
     return call
 
@@ -187,7 +236,7 @@ def normalize_batch(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[An
     Returns:
         The result like `x`, the mean and the unbiased variance, float32 [channels].
     """
-    nothing = tf.constant([], tf.float32)
+    nothing = constant([])
     return tf.raw_ops.FusedBatchNormV3(
         x=x, scale=scale, offset=offset, mean=nothing, variance=nothing, epsilon=epsilon, is_training=True
     )[:3]

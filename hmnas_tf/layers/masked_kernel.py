@@ -12,6 +12,10 @@ from keras import ops
 
 from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.layers.binary_mask import binarize
+from hmnas_tf.layers.flat import Flats, flat_of, rows
+
+INITIAL_MASK = keras.initializers.Constant(MASK_INITIAL)
+MASK: dict[str, Any] = dict(dtype="float32", autocast=False)  # settings of a variable of real masks
 
 
 def gated(kernel: Any, real_mask: Any, threshold: float) -> Any:
@@ -24,11 +28,9 @@ def add_real_mask(layer: keras.Layer, shape: Sequence[int], name: str, **kwargs)
     """Adds a real mask to a layer: all ones after the threshold, and float32 whatever the layer computes in."""
     return layer.add_weight(
         shape=shape,
-        initializer=keras.initializers.Constant(MASK_INITIAL),
-        dtype="float32",
-        autocast=False,
+        initializer=INITIAL_MASK,
         name=name,
-        **kwargs,
+        **MASK | kwargs,
     )
 
 
@@ -40,17 +42,25 @@ class MaskedKernel(keras.layers.Layer):
 
     Args:
         threshold: tau.
+
+    Attributes:
+        flats: before it is built, where kernel and mask shall be parts of flat variables; None for its own.
     """
 
     def __init__(self, *, threshold: float = MASK_THRESHOLD, **kwargs):
         super().__init__(**kwargs)
         self.threshold = threshold
+        self.flats: Flats | None = None
 
     def _add_kernel(self, shape: Sequence[int], fan_in: int, pixels: Sequence[int]) -> None:
         """Adds the kernel, He-normal for `fan_in` inputs an output, and its mask; `pixels` are those of an output."""
         he_normal = keras.initializers.RandomNormal(stddev=math.sqrt(2.0 / fan_in))
-        self.kernel = self.add_weight(shape=shape, initializer=he_normal, name="kernel")
-        self.real_mask = add_real_mask(self, shape, "real_mask")
+        if self.flats is None:
+            self.kernel = self.add_weight(shape=shape, initializer=he_normal, name="kernel")
+            self.real_mask = add_real_mask(self, shape, "real_mask")
+        else:
+            self.kernel = self.flats.kernel.part(shape, he_normal)
+            self.real_mask = self.flats.real_mask.part(shape, INITIAL_MASK)
         self.positions = math.prod(pixels)
 
     def masked_kernel(self):
@@ -59,8 +69,8 @@ class MaskedKernel(keras.layers.Layer):
 
     @property
     def real_masks(self) -> list[keras.Variable]:
-        """The mask, in a list as other layers have several."""
-        return [self.real_mask]
+        """The masks that are variables of this layer's own."""
+        return [self.real_mask] if self.flats is None else []
 
     def pair(self, inputs: list) -> list[tuple]:
         """Returns one (input, kernel) an edge; a single input is read by all edges."""
@@ -73,6 +83,14 @@ class MaskedKernel(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"threshold": self.threshold}
+
+
+def masked_rows(layers: Sequence[MaskedKernel]) -> Any:
+    """Returns the masked kernels of layers side by side, see `flat.rows`: [edges, scalars]."""
+    kernels, real_masks = zip(*((layer.kernel, layer.real_mask) for layer in layers), strict=True)
+    if flat_of(kernels) is None:
+        return rows([layer.masked_kernel() for layer in layers])
+    return gated(rows(kernels), rows(real_masks), layers[0].threshold)  # all at once
 
 
 def halved(size: int, strides: int) -> int:

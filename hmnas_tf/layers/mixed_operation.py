@@ -11,7 +11,10 @@ from keras import ops
 from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.activity import ACTIVE, GONE, Activity, activity_of, rested
+from hmnas_tf.layers.batch_norm import AVERAGE
 from hmnas_tf.layers.edgewise import EdgeSum, each_edge
+from hmnas_tf.layers.flat import Flats
+from hmnas_tf.layers.masked_kernel import MASK
 from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.layers.source import Source
 
@@ -75,6 +78,10 @@ class MixedOperation(keras.layers.Layer):
 
         # What becomes functions of a graph. A cell gives its mixed operations some in common, where they are alike.
         self.edge_sum = EdgeSum([candidate for candidate in self.candidates if candidate.reads], recompute)
+        self.flats = Flats(edges, [*self.edge_sum.kernels, *self.edge_sum.batch_norms])
+        others = [candidate for candidate in self.candidates if not candidate.reads]
+        self.shared_flats = Flats(1, [norm for candidate in others for norm in candidate.batch_norms])
+        self.real_masks: list[keras.Variable] = []  # that are variables of this layer's own
         self.set_activity(None)
 
     def set_activity(self, table: Any) -> None:
@@ -90,9 +97,19 @@ class MixedOperation(keras.layers.Layer):
     def build(self, inputs_shape, weights_shape=None):
         for candidate in self.candidates:
             candidate.build(inputs_shape)
+        if self.flats.kernel.parts:
+            self.flats.kernel.add_to(self, "kernel")
+            self.real_masks = [self.flats.real_mask.add_to(self, "real_mask", **MASK)]
+        for flats, name in (
+            (self.flats, "moving_mean_and_variance"),
+            (self.shared_flats, "shared_moving_mean_and_variance"),
+        ):
+            if flats.average.parts:
+                flats.average.add_to(self, name, **AVERAGE)
 
     def call(self, inputs, weights, training=None):
-        return [fused.add(terms) for terms in self.terms(Source(inputs), weights, training)]
+        with Source(inputs) as source:
+            return [fused.add(terms) for terms in self.terms(source, weights, training)]
 
     def terms(self, source: Source, weights, training: bool | None) -> list[list]:
         """Returns the summands of each edge, so that a node can add those of all its edges at once.
@@ -114,6 +131,7 @@ class MixedOperation(keras.layers.Layer):
                     shared.append((same if max(activity) == ACTIVE else rested(same), column, activity))
         if own:
             factors, activities = zip(*own, strict=True)
+            factors = ops.stack(factors, axis=1)
             results.append(each_edge(self.edge_sum, source, factors, training, activities))
         if shared:
             tensors, factors, activities = zip(*shared, strict=True)

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from hmnas_tf.config import ARCHITECTURE_STDDEV, MASK_INITIAL, MASK_THRESHOLD
+from hmnas_tf.layers import fused
 from hmnas_tf.layers.binary_mask import binarize
 from hmnas_tf.space.topology import INPUTS, cell_edges, edges_into
 
@@ -20,7 +21,12 @@ def operation_importance(alpha: Any) -> Any:
 
 
 def _softmax_of_nodes(beta: Any, nodes: int) -> Any:
-    return ops.concatenate([ops.softmax(beta[part]) for part in edges_into(nodes)])
+    return ops.concatenate([ops.softmax(part) for part in _by_target(beta, nodes)])
+
+
+def _by_target(values: Any, nodes: int) -> list:
+    """Returns the values [edges] of the edges that reach each node."""
+    return fused.split(values, [part.stop - part.start for part in edges_into(nodes)], axis=0)
 
 
 EDGE_SOFTMAXES = {
@@ -76,8 +82,8 @@ def _alive(gates: Any, nodes: int) -> Any:
     """Returns 1 for each node that something reaches, 0 for the others; inputs first: [2 + nodes]."""
     on = ops.max(gates, axis=-1)
     alive = ops.ones((INPUTS,), dtype=gates.dtype)
-    for part in edges_into(nodes):
-        node = ops.max(on[part] * alive, keepdims=True)
+    for part in _by_target(on, nodes):
+        node = ops.max(part * alive, keepdims=True)
         alive = ops.concatenate([alive, node])
     return alive
 
@@ -160,14 +166,16 @@ class MultiLevelEncoding(keras.layers.Layer):
 
     def gates(self) -> Any:
         """Returns which operations take part, [edges, operations]: `living_gates` of the binarized masks."""
-        of_operations, of_edges = self.importances()
+        return self._gates(*self.importances())
+
+    def _gates(self, of_operations: Any, of_edges: Any) -> Any:
         masks = (binarize(mask, self.threshold) for mask in self.real_masks)
         return living_gates(*masks, of_operations * ops.expand_dims(of_edges, -1), self.nodes)
 
     def surviving_importances(self) -> tuple[Any, Any, Any]:
         """Returns gates, operation importance and edge importance, renormalized over the survivors if so asked."""
-        gates = self.gates()
         of_operations, of_edges = self.importances()
+        gates = self._gates(of_operations, of_edges)
         if self.renormalize:
             alive = ops.max(gates, axis=-1)
             of_operations = of_operations / _sum_or_one(of_operations * gates)
@@ -179,10 +187,7 @@ class MultiLevelEncoding(keras.layers.Layer):
             return ops.ones_like(surviving)
         if self.edge_softmax == "dag":
             return _sum_or_one(surviving)
-        sums = [
-            ops.repeat(_sum_or_one(surviving[part]), part.stop - part.start)
-            for part in edges_into(self.nodes)
-        ]
+        sums = [ops.repeat(_sum_or_one(part), part.shape[0]) for part in _by_target(surviving, self.nodes)]
         return ops.concatenate(sums)
 
     def mixing_weights(self) -> Any:

@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers.batch_norm import BatchNorm
-from hmnas_tf.layers.edgewise import EdgeSum, each_edge
+from hmnas_tf.layers.edgewise import EdgeSum, Values, each_edge
 from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
 from hmnas_tf.layers.source import Form, Source
 
@@ -47,7 +48,8 @@ class Operation(keras.layers.Layer):
 
     def call(self, inputs, weights=None, training=None):
         """Returns the operation's result, times the edge's weight, for each edge."""
-        return self.read(Source(inputs), weights, training=training)
+        with Source(inputs) as source:
+            return self.read(source, weights, training=training)
 
     def read(self, source: Source, weights: Any = None, training: bool | None = None) -> list:
         """Does what `call` does, from a source that other operations read too; an operation has one of the two.
@@ -58,10 +60,11 @@ class Operation(keras.layers.Layer):
             training: as in `call`.
         """
         if self.reads:
-            return each_edge(EdgeSum([self]), source, [weights], training)
+            weights = None if weights is None else ops.expand_dims(weights, -1)
+            return each_edge(EdgeSum([self]), source, weights, training)
         if type(self).call is Operation.call:  # which would come here again
             raise NotImplementedError(
-                f"{type(self).__name__}: expected a method `call` or `read`, or `reads` with `values` and `term`."
+                f"{type(self).__name__}: expected a method `call` or `read`, or `reads` with `term`."
             )
         return self(source.inputs, weights, training=training)
 
@@ -72,15 +75,16 @@ class Operation(keras.layers.Layer):
         """
 
     @property
-    def batch_norms(self) -> list[BatchNorm]:
-        """All of them, see `Edgewise`."""
+    def kernels(self) -> list[MaskedKernel]:
+        """Those of its convolutions that `term` uses, see `Edgewise`."""
         return []
 
-    def values(self, weights: Any, training: bool | None) -> dict[str, Any]:
-        """Returns what differs from edge to edge, see `Edgewise`."""
-        raise NotImplementedError
+    @property
+    def batch_norms(self) -> list[BatchNorm]:
+        """Those that `term` uses, see `Edgewise`; without `reads` those that note in the source what they find."""
+        return []
 
-    def term(self, forms: dict[Form, Any], values: dict[str, Any], training: bool) -> tuple[Any, list]:
+    def term(self, forms: dict[Form, Any], values: Values, weight: Any, training: bool) -> tuple[Any, list]:
         """Computes one edge, see `Edgewise`."""
         raise NotImplementedError
 

@@ -60,6 +60,10 @@ class Pool(Operation):
     def build(self, input_shape):
         self.batch_norm.build(self.output_shape_for(input_shape), inputs=1)
 
+    @property
+    def batch_norms(self):
+        return [self.batch_norm]
+
     def shared(self, source, training=None):
         return None if self.affine else self._normalized(source, None, training)[0]
 
@@ -70,7 +74,9 @@ class Pool(Operation):
 
     def _normalized(self, source: Source, weights: Any, training: bool | None) -> list:
         x = subsample(POOLS[self.kind][0](source.inputs, 3, strides=1, padding="same"), self.strides)
-        return self.batch_norm.call([x], weights, training=training)
+        results, statistics = self.batch_norm.results([x], weights, training)
+        source.note(statistics)
+        return results
 
     def stock(self, x, name, edge, weight=1.0):
         x = self.stock_pool(x, name)
@@ -106,14 +112,15 @@ class Identity(Operation):
         return () if self.reduce is None else self.reduce.reads
 
     @property
+    def kernels(self):
+        return [] if self.reduce is None else self.reduce.kernels
+
+    @property
     def batch_norms(self):
         return [] if self.reduce is None else self.reduce.batch_norms
 
-    def values(self, weights, training):
-        return self.reduce.values(weights, training)
-
-    def term(self, forms, values, training):
-        return self.reduce.term(forms, values, training)
+    def term(self, forms, values, weight, training):
+        return self.reduce.term(forms, values, weight, training)
 
     def shared(self, source, training=None):
         return source.inputs if self.reduce is None else None

@@ -10,6 +10,7 @@ from keras import ops
 
 from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.edgewise import Values
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import halved
@@ -71,31 +72,35 @@ class SeparableUnit(DepthwiseOperation):
         return 1 if any(size % rate for size in self.depthwise.size) else rate
 
     @property
+    def kernels(self):
+        return [self.depthwise, self.pointwise]
+
+    @property
     def batch_norms(self):
         return [self.batch_norm]
 
-    def values(self, weights, training):
-        return {
-            "depthwise": self.depthwise.masked_kernel(),
-            "pointwise": self.pointwise.masked_kernel(),
-            "batch_norm": self.batch_norm.values(weights, training),
-        }
-
-    def term(self, forms, values, training):
+    def term(self, forms, values, weight, training):
         (form,) = self.reads
-        return self.convolve(forms[form], values, training)
+        return self.convolve(forms[form], values, weight, training)
 
-    def convolve(self, x: Any, values: dict[str, Any], training: bool) -> tuple[Any, list]:
+    def convolve(self, x: Any, values: Values, weight: Any, training: bool) -> tuple[Any, list]:
         """Does all but the ReLU and the sub-sampling of one edge."""
 
-        def convolved(x: Any) -> Any:
-            x = fused.depthwise(x, values["depthwise"], self.depthwise.strides)
-            if self.depthwise.dilation_rate != self.apart:
-                x = fused.together(x, self.depthwise.dilation_rate, self.depthwise.size)
-            return fused.pointwise(x, values["pointwise"])
+        depthwise, pointwise = values[self.depthwise], values[self.pointwise]
+        strides, rate = self.depthwise.strides, self.depthwise.dilation_rate
 
-        y = (fused.linear(convolved) if is_fixed(WEIGHTS) else convolved)(x)
-        return self.batch_norm.normalize(y, values["batch_norm"], training)
+        def convolved(x: Any) -> Any:
+            x = fused.depthwise(x, depthwise, strides)
+            x = x if rate == self.apart else fused.together(x, rate, self.depthwise.size)
+            return fused.pointwise(x, pointwise)
+
+        def transposed(x: Any, shape: Any) -> Any:
+            x = fused.pointwise(x, pointwise, transposed=True)
+            x = x if rate == self.apart else fused.apart(x, rate)
+            return fused.depthwise_transposed(x, depthwise, strides, shape)
+
+        y = (fused.linear(convolved, transposed) if is_fixed(WEIGHTS) else convolved)(x)
+        return self.batch_norm.normalize(y, values[self.batch_norm], weight, training)
 
     def stock(self, x, name, edge, weight=1.0):
         x = stock.subsample(x, self.subsampling, f"{name}_subsample")
@@ -129,15 +134,16 @@ class SeparableConvolution(DepthwiseOperation):
         return self.first.reads
 
     @property
+    def kernels(self):
+        return self.first.kernels + self.second.kernels
+
+    @property
     def batch_norms(self):
-        return [self.first.batch_norm, self.second.batch_norm]
+        return self.first.batch_norms + self.second.batch_norms
 
-    def values(self, weights, training):
-        return {"first": self.first.values(None, training), "second": self.second.values(weights, training)}
-
-    def term(self, forms, values, training):
-        between, before = self.first.term(forms, values["first"], training)
-        y, statistics = self.second.convolve(ops.relu(between), values["second"], training)
+    def term(self, forms, values, weight, training):
+        between, before = self.first.term(forms, values, None, training)
+        y, statistics = self.second.convolve(ops.relu(between), values, weight, training)
         return y, before + statistics
 
     def stock(self, x, name, edge, weight=1.0):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from hmnas_tf.layers import fused
+from hmnas_tf.layers.batch_norm import Statistics, move_averages
 
 
 class Form(NamedTuple):
@@ -20,6 +22,9 @@ class Form(NamedTuple):
 class Source:
     """A node's state in the forms in which operations read it, each computed once for all that need it.
 
+    It collects what batch normalizations find in training. At the end of a `with` statement their averages are moved,
+    so that few nodes of a graph do it for all of them.
+
     Args:
         inputs: the state, [batch, height, width, channels].
         fixed: whether nothing that learns comes before it, so that operations need no gradient in it.
@@ -29,6 +34,18 @@ class Source:
         self.inputs = inputs
         self.fixed = fixed
         self._apart: dict[Form, Any] = {}
+        self._statistics: list[Statistics] = []
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            move_averages(self._statistics)
+
+    def note(self, statistics: Sequence[Statistics]) -> None:
+        """Notes what batch normalizations found."""
+        self._statistics += statistics
 
     @functools.cached_property
     def relu(self) -> Any:

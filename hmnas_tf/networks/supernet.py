@@ -132,7 +132,8 @@ class Supernet(keras.Model):
     @property
     def weight_masks(self) -> list[keras.Variable]:
         """Real masks of the convolution kernels."""
-        return [convolution.real_mask for convolution in self.masked_convolutions]
+        layers = [layer for part in [*self.stems, *self.cells] for layer in part._flatten_layers()]
+        return [mask for layer in layers for mask in getattr(layer, "real_masks", ())]
 
     @property
     def real_masks(self) -> list[keras.Variable]:

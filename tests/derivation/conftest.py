@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from hmnas_tf.config import PAPER_OPERATIONS
+from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 
@@ -59,6 +61,12 @@ def randomise() -> Callable[..., Supernet]:
             elif variable.name == "kernel":
                 value /= np.sqrt(np.prod(variable.shape[-2:]))
             variable.assign(value)
+        for layer in supernet._flatten_layers():  # several of which may share a variable
+            if isinstance(layer, MaskedKernel):
+                shape = layer.kernel.shape
+                layer.kernel.assign(random.standard_normal(shape) / np.sqrt(np.prod(shape[-2:])))
+            elif isinstance(layer, BatchNorm):
+                layer.moving_mean.assign(random.standard_normal(layer.moving_mean.shape))
         return supernet
 
     return apply

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hmnas_tf.config import MASK_INITIAL
+from hmnas_tf.layers.batch_norm import BatchNorm
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,9 @@ def randomise() -> Callable[..., keras.layers.Layer]:
             elif variable.name.endswith("mask"):
                 value = np.where(random.random(variable.shape) < density, MASK_INITIAL, -MASK_INITIAL)
             variable.assign(value)
+        for norm in layer._flatten_layers():
+            if isinstance(norm, BatchNorm):  # its mean may share a variable with its variance
+                norm.moving_mean.assign(random.standard_normal(norm.moving_mean.shape))
         return layer
 
     return apply

@@ -43,7 +43,8 @@ def step(mixed: MixedOperation, x, weights, *, source: bool = False) -> tuple:
     """Returns the results and the gradients in x and in the mixing weights."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([x, weights])
-        terms = mixed.terms(Source(x, fixed=source), weights, True)
+        with Source(x, fixed=source) as node:
+            terms = mixed.terms(node, weights, True)
         loss = tf.add_n([tf.reduce_sum(tf.sin((e + 1.0) * tf.add_n(own))) for e, own in enumerate(terms)])
     return loss, tape.gradient(loss, [x, weights], unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
@@ -113,8 +114,11 @@ def test_a_linear_function_has_its_gradient(images):
     def blur(x):
         return fused.depthwise(x, kernel, strides=2)
 
+    def transposed(upstream, shape):
+        return fused.depthwise_transposed(upstream, kernel, 2, shape)
+
     gradients = []
-    for function in (blur, fused.linear(blur)):
+    for function in (blur, fused.linear(blur, transposed)):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([x, kernel])
             loss = tf.reduce_sum(tf.sin(function(x)))

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers.binary_mask import binarize
+from hmnas_tf.layers.flat import Part
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 
@@ -40,6 +41,11 @@ def test_number_of_network_weights(channels, cells, operations, affine, weights,
     assert sum(math.prod(variable.shape) for variable in supernet.network_weights) == weights
 
 
+def owner(value) -> keras.Variable:
+    """Returns the variable that a value of a layer lies in."""
+    return value.flat.variable if isinstance(value, Part) else value
+
+
 @pytest.mark.parametrize(("sharing", "groups"), [("all", 1), ("type", 2), ("cell", 3)])
 def test_variables_fall_into_four_disjoint_and_complete_groups(sharing, groups, make_supernet):
     supernet = make_supernet(cell_sharing=sharing)
@@ -58,7 +64,7 @@ def test_variables_fall_into_four_disjoint_and_complete_groups(sharing, groups, 
     masks = {id(variable) for variable in supernet.architecture_masks + supernet.weight_masks}
     assert masks == {id(variable) for variable in supernet.real_masks}
     assert all("moving" in variable.name for variable in supernet.batch_statistics)
-    kernels = {id(convolution.kernel) for convolution in supernet.masked_convolutions}
+    kernels = {id(owner(convolution.kernel)) for convolution in supernet.masked_convolutions}
     assert kernels < {id(variable) for variable in supernet.network_weights}
 
 
@@ -66,7 +72,7 @@ def test_every_convolution_has_a_mask_and_the_classifier_has_none(make_supernet)
     """Kernels of the stem, both preprocessings of each cell and all candidate operations; nothing else."""
     supernet = make_supernet()
     kernels = [variable for variable in supernet.network_weights if variable.name == "kernel"]
-    masked = {id(convolution.kernel) for convolution in supernet.masked_convolutions}
+    masked = {id(owner(convolution.kernel)) for convolution in supernet.masked_convolutions}
     assert [variable for variable in kernels if id(variable) not in masked] == [supernet.classifier.kernel]
     for convolution in supernet.masked_convolutions:
         assert convolution.real_mask.shape == convolution.kernel.shape

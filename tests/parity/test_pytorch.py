@@ -10,8 +10,10 @@ with the Euclidean norm over all elements of an array. The floor is for arrays o
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator
 
 import keras
@@ -23,9 +25,10 @@ from reference import FactorizedReduce
 from reference import Supernet as TorchSupernet
 from torch import nn
 from torch.nn import functional
-from weights import THRESHOLD, Match, matches
+from weights import THRESHOLD, Match, matches, value_in, whole
 
 from hmnas_tf.config import PAPER_OPERATIONS
+from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology, cell_edges
 
@@ -80,12 +83,14 @@ def make_ours(case: Case) -> Supernet:
     ours.build((None, *case.size, 3))
     random = np.random.default_rng(2)
     for variable in ours.variables:
-        if variable.name in ("gamma", "moving_variance"):
+        if variable.name == "gamma" or "variance" in variable.name:
             variable.assign(random.uniform(0.5, 1.5, variable.shape))
         elif variable.name == "bias":  # small, or the rest of the logits would hardly count
             variable.assign(0.1 * random.standard_normal(variable.shape))
-        elif variable.name in ("alpha", "beta", "moving_mean"):
+        elif variable.name in ("alpha", "beta"):
             variable.assign(random.standard_normal(variable.shape))
+    for norm in norms(ours):
+        norm.moving_mean.assign(random.standard_normal(norm.moving_mean.shape))
     if case.masked:
         for variable in ours.real_masks:
             kept = random.random(variable.shape) < 0.7
@@ -94,6 +99,10 @@ def make_ours(case: Case) -> Supernet:
         edges[:2] = 0.0  # nothing reaches the first node, so edges that leave it are gone as well
         ours.encodings[0].edge_mask.assign(edges)
     return ours
+
+
+def norms(ours: Supernet) -> list[BatchNorm]:
+    return [layer for layer in ours._flatten_layers() if isinstance(layer, BatchNorm)]
 
 
 def make_theirs(case: Case) -> TorchSupernet:
@@ -217,9 +226,10 @@ class Step:
 
     def _use_statistics_of_the_batch(self) -> None:
         """Takes the averages' start away: with random averages the logits would hardly depend on the images."""
-        for variable in self.ours.batch_statistics:
-            value = (self.statistics[variable.path] - 0.9 * self.before[variable.path]) / 0.1
-            variable.assign(np.maximum(value, 0.01) if variable.name == "moving_variance" else value)
+        for norm in norms(self.ours):
+            for variable, least in ((norm.moving_mean, -np.inf), (norm.moving_variance, 0.01)):
+                value = (value_in(self.statistics, variable) - 0.9 * value_in(self.before, variable)) / 0.1
+                variable.assign(np.maximum(value, least))
 
     def _batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns images and labels: of eight batches the one farthest from a kink."""
@@ -235,7 +245,7 @@ class Step:
         theirs = make_theirs(self.case)
         matched = matches(self.ours, theirs)
         for match in matched:
-            match.write(self.before[match.variable.path])
+            match.write(value_in(self.before, match.variable))
         return theirs, matched
 
     def compare(self, change: Callable[[TorchSupernet], None] = lambda theirs: None) -> dict[str, Pairs]:
@@ -266,7 +276,7 @@ class Step:
             "statistics": list(self._statistics(matched, counts)),
         }
         for match in matched:
-            if match.variable.path in self.statistics:
+            if whole(match.variable).path in self.statistics:
                 match.write(np.asarray(match.variable))
         theirs.eval()
         with torch.no_grad():
@@ -276,16 +286,16 @@ class Step:
     def _gradients(self, matched: list[Match], masks: ArchitectureMasks) -> Iterator[tuple]:
         """With g the gradient of w * M: that of w is g * M, and that of M, so of the real mask, g * w."""
         for match in matched:
-            path = match.variable.path
+            path = whole(match.variable).path
             if path in self.gradients:
                 slopes = [torch.zeros_like(t) if t.grad is None else t.grad for t in match.tensors]
                 gradient = match.in_our_layout(slopes)
-                yield path, self.gradients[path], gradient * match.mask
+                yield path, value_in(self.gradients, match.variable), gradient * match.mask
                 if match.real_mask is not None:
                     yield (
-                        match.real_mask.path,
-                        self.gradients[match.real_mask.path],
-                        gradient * self.before[path],
+                        whole(match.real_mask).path,
+                        value_in(self.gradients, match.real_mask),
+                        gradient * value_in(self.before, match.variable),
                     )
         for real_mask, leaf in masks.leaves:
             yield real_mask.path, self.gradients[real_mask.path], leaf.grad.numpy()
@@ -293,15 +303,17 @@ class Step:
     def _statistics(self, matched: list[Match], counts: dict[int, int]) -> Iterator[tuple]:
         """PyTorch averages the unbiased variance, Keras the biased one: the new part differs by n / (n - 1)."""
         for match in matched:
-            path = match.variable.path
+            path = whole(match.variable).path
             if path in self.statistics:
                 theirs = match.in_our_layout(
                     match.tensors
                 )  # one row an edge, also where ours has one for all
-                if match.variable.name == "moving_variance":
-                    kept, n = 0.9 * self.before[path], counts[id(match.tensors[0])]
+                if id(match.tensors[0]) in counts:
+                    kept = 0.9 * value_in(self.before, match.variable)
+                    n = counts[id(match.tensors[0])]
                     theirs = kept + (theirs - kept) * (n - 1) / n
-                yield path, np.broadcast_to(self.statistics[path], theirs.shape), theirs
+                ours = value_in(self.statistics, match.variable)
+                yield path, np.broadcast_to(ours, theirs.shape), theirs
 
 
 @functools.cache
@@ -330,17 +342,22 @@ def results(step) -> dict[str, Pairs]:
 
 def test_every_variable_is_compared(step, results):
     theirs, matched = step.reference()
-    paths = [match.variable.path for match in matched] + [variable.path for variable in step.ours.real_masks]
-    assert sorted(paths) == sorted(variable.path for variable in step.ours.variables)
-    assert len(set(paths)) == len(paths)
+    sizes = collections.Counter()
+    for match in matched:
+        for variable in (match.variable, match.real_mask):
+            if variable is not None:
+                sizes[whole(variable).path] += math.prod(variable.shape)
+    assert len({id(match.variable) for match in matched}) == len(matched)
+    masks = {variable.path for variable in step.ours.architecture_masks}
+    assert sizes == {v.path: math.prod(v.shape) for v in step.ours.variables if v.path not in masks}
     tensors = [id(tensor) for match in matched for tensor in match.tensors]
     others = [
         tensor for name, tensor in theirs.state_dict(keep_vars=True).items() if "num_batches" not in name
     ]
     assert sorted(tensors) == sorted(map(id, others))
     gradients, statistics = ([path for path, _, _ in results[name]] for name in ("gradients", "statistics"))
-    assert sorted(gradients) == sorted(variable.path for variable in step.ours.trainable_variables)
-    assert sorted(statistics) == sorted(variable.path for variable in step.ours.batch_statistics)
+    assert set(gradients) == {variable.path for variable in step.ours.trainable_variables}
+    assert set(statistics) == {variable.path for variable in step.ours.batch_statistics}
 
 
 def test_logits_and_loss_in_training(results):
@@ -385,7 +402,7 @@ def mirror_a_kernel(theirs):
 
 def restore_a_masked_weight(theirs):
     kernel = theirs.cells[0].preprocess[1][1].weight
-    kernel[kernel == 0] = 0.01
+    kernel[kernel == 0] = 0.1
 
 
 def average_padding(theirs):

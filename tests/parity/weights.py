@@ -13,6 +13,7 @@ from torch import nn
 
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
+from hmnas_tf.layers.flat import Part
 from hmnas_tf.layers.masked_conv2d import MaskedConv2D
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import MaskedKernel
@@ -32,18 +33,18 @@ class Match:
     """A variable and the PyTorch tensors that hold the same values.
 
     Args:
-        variable: of the project's supernet.
+        variable: of the project's supernet, or a layer's part of one.
         tensors: one, or one for each edge whose values the variable stacks along its first axis.
         axes: of a PyTorch tensor, in the variable's order.
         stacked: whether the variable's first axis counts edges. If it has length 1, all edges share the values.
         real_mask: of a masked kernel.
     """
 
-    variable: keras.Variable
+    variable: keras.Variable | Part
     tensors: Sequence[torch.Tensor]
     axes: tuple[int, ...]
     stacked: bool = False
-    real_mask: keras.Variable | None = None
+    real_mask: keras.Variable | Part | None = None
 
     @property
     def mask(self) -> np.ndarray | float:
@@ -66,6 +67,17 @@ class Match:
         shape = tuple(self.variable.shape)[int(self.stacked) :]
         rows = [value.detach().permute(self.axes).reshape(shape).numpy() for value in values]
         return np.stack(rows) if self.stacked else rows[0]
+
+
+def whole(variable: keras.Variable | Part) -> keras.Variable:
+    """Returns the variable that a value lies in."""
+    return variable.flat.variable if isinstance(variable, Part) else variable
+
+
+def value_in(values: dict[str, np.ndarray], variable: keras.Variable | Part) -> np.ndarray:
+    """Returns what `values`, arrays by the paths of variables, say of a variable or a part of one."""
+    found = values[whole(variable).path]
+    return np.asarray(variable.of(found)) if isinstance(variable, Part) else found
 
 
 def matches(ours: Supernet, theirs: TorchSupernet) -> list[Match]:

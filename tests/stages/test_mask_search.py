@@ -58,7 +58,8 @@ def test_the_two_optimizers_have_rates_of_their_own(make_supernet, make_batch):
 def test_a_weight_mask_falls_where_shrinking_the_weight_lowers_the_loss(make_supernet, make_batch):
     """The slope in M at M = 1 is w times the slope in w, because the kernel is w * M."""
     supernet, batch = make_supernet(), make_batch(0)
-    kernels = [convolution.kernel for convolution in supernet.masked_convolutions]
+    variables = {variable.path: variable for variable in supernet.network_weights}
+    kernels = [variables[mask.path.replace("real_mask", "kernel")] for mask in supernet.weight_masks]
     with tf.GradientTape() as tape:
         loss = cross_entropy(batch[1], supernet(batch[0], training=True))
     slopes = [

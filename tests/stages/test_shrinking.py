@@ -96,13 +96,35 @@ def test_the_gradients_of_all_that_can_move_stay(fallen, settings, state, make_s
         np.testing.assert_allclose(
             part[moves], whole[moves], rtol=1e-3, atol=1e-6 + 1e-5 * np.abs(whole).max()
         )
-    assert sum(np.abs(whole).max() > 1e-4 for whole in full) > 10
+    assert sum((np.abs(whole) > 1e-4).sum() for whole in full) > 100
 
 
-def graph_nodes(search, batch) -> int:
-    return len(
-        tf.function(search.train_step, autograph=False).get_concrete_function(batch).graph.as_graph_def().node
-    )
+def kernels_run(search, batch) -> int:
+    """Returns how many convolutions and pools run with their gradients: those of functions once for each call."""
+    step = tf.function(search.train_step, autograph=False).get_concrete_function(batch)
+    functions = {f.signature.name: f for f in step.graph.as_graph_def().library.function}
+
+    def count(function) -> int:
+        return sum(
+            count(functions[node.attr["f"].func.name])
+            if "f" in node.attr
+            else "Conv" in node.op or "Pool" in node.op
+            for node in needed(function)
+        )
+
+    return count(step.function_def)
+
+
+def needed(function) -> list:
+    """Returns the nodes of which the results of a function, or its control outputs, are computed."""
+    nodes = {node.name: node for node in function.node_def}
+    waiting, found = [*function.ret.values(), *function.control_ret.values()], {}
+    while waiting:
+        name = waiting.pop().lstrip("^").split(":")[0]
+        if name in nodes and name not in found:
+            found[name] = nodes[name]
+            waiting += nodes[name].input
+    return list(found.values())
 
 
 @pytest.mark.parametrize("operations", [OPERATIONS[:2], OPERATIONS[2:]], ids=["of each edge", "shared"])
@@ -113,7 +135,7 @@ def test_each_state_makes_the_graph_smaller(operations, make_supernet, make_batc
         table = np.full((5, 2), ACTIVE)
         table[:4, 0] = state  # on all edges from inputs, or what they share could not rest
         supernet.set_activity([table])
-        nodes.append(graph_nodes(search, make_batch(0)))
+        nodes.append(kernels_run(search, make_batch(0)))
     assert nodes[2] < nodes[1] < nodes[0]
 
 
@@ -172,9 +194,9 @@ def test_a_whole_stage_has_the_same_numbers_on_smaller_graphs(make_supernet, mak
     states = stage.tables[-1]
     assert 0 < (states == GONE).sum() < states.size
     batch = make_batch(0)
-    whole = graph_nodes(stage.search, batch)  # everything is active again
+    whole = kernels_run(stage.search, batch)  # everything is active again
     stage.search.network.set_activity(stage.search.tables())
-    assert graph_nodes(stage.search, batch) < 0.9 * whole
+    assert kernels_run(stage.search, batch) < 0.9 * whole
     gone, size = (states == GONE).sum(), states.size
     assert stage.said[-1].startswith(f"mask search: of {size} operations {gone} can no longer come back")
 
