@@ -11,6 +11,7 @@ import tensorflow as tf
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 
 NARROW = 3  # columns of the widest kernel whose gradient oneDNN computes fast
+_CONSTANTS = "_hmnas_tf_constants"  # attribute of a graph: they live as long as it does
 
 
 def read(variable: Any) -> Any:
@@ -24,8 +25,9 @@ def constant(values: Any, dtype: str = "float32") -> Any:
     if tf.executing_eagerly():
         return tf.constant(values)
     graph = tf.compat.v1.get_default_graph()
-    made = vars(graph).setdefault("_hmnas_tf_constants", {})  # kept there, they live as long as the graph
-    key = (dtype, values.shape, values.tobytes())
+    if not hasattr(graph, _CONSTANTS):
+        setattr(graph, _CONSTANTS, {})
+    made, key = getattr(graph, _CONSTANTS), (dtype, values.shape, values.tobytes())
     if key not in made:
         with tf.control_dependencies(None):
             made[key] = tf.constant(values)
