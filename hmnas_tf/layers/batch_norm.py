@@ -99,7 +99,7 @@ class BatchNorm(keras.layers.Layer):
     def results(self, inputs: list, factors: Any, training: bool | None) -> tuple[list, list[Statistics]]:
         """Does what `call` does, but returns what it found in training instead of moving the averages."""
         values = {name: fused.read(variable) for name, variable in self.values(training).items()}
-        inputs * self.edges if self.inputs == 1 else inputs
+        inputs = inputs * self.edges if self.inputs == 1 else inputs
         found = []
         for edge, x in zip(range(self.edges), inputs, strict=True):
             own = {name: value[edge if value.shape[0] > 1 else 0] for name, value in values.items()}
