@@ -23,7 +23,7 @@ from hmnas_tf.flag_files import with_flag_files
 from hmnas_tf.preflight import CHOICES, LISTS, check_names
 from hmnas_tf.progress import Say, silent
 from hmnas_tf.run_folder import RunFolder, read_flag_lines
-from hmnas_tf.stages.strategy import make_strategy, start_quickly
+from hmnas_tf.stages.strategy import configure_cpu, make_strategy
 
 FLAGS = flags.FLAGS
 K, V = TypeVar("K"), TypeVar("V")
@@ -95,7 +95,7 @@ def given() -> tuple[ImageDataset, Config]:
     Raises:
         ValueError: naming what is wrong with them.
     """
-    start_quickly()
+    configure_cpu()
     config = _config(FLAGS)
     make_strategy(config.replicas)  # workers must find each other before TensorFlow computes anything
     return images(config, say), config

@@ -41,7 +41,8 @@ def load_variables(path: Path, variables: Sequence[keras.Variable]) -> None:
     expected = [tuple(variable.shape) for variable in variables]
     if [value.shape for value in values] != expected:
         raise ValueError(
-            f"{path} holds {len(values)} arrays that are not this network's {len(expected)} variables."
+            f"{path} holds {len(values)} arrays that are not this network's {len(expected)} variables: it is of "
+            "another version or other settings. Start again in a new workdir."
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -48,6 +48,7 @@ STEPS = (  # process, task, title, passes: forward, back to the inputs, to the k
     ("pytorch", "inference", "PyTorch: inference of the supernet", 1),
     ("derived", "inference", "inference, half of all operations", 0),
 )
+PRODUCT = ("product", "product")  # process and task
 LONGEST_START = 600  # seconds
 
 FLAGS = flags.FLAGS
@@ -133,9 +134,9 @@ class Process:
 
 def measured(case: dict[str, int], threads: int, rounds: int, compile_seconds: int) -> dict[str, Any]:
     """Returns all single times, after a round that does not count, of one size with one number of threads."""
-    kinds = list(dict.fromkeys(kind for kind, *_ in STEPS))
+    tasks = [(kind, task) for kind, task, *_ in STEPS] + [PRODUCT]
+    kinds = list(dict.fromkeys(kind for kind, _ in tasks))
     processes = {kind: Process(kind, case, threads, LONGEST_START) for kind in kinds}
-    tasks = [(kind, task) for kind, task, *_ in STEPS] + [("search", "product")]
     compiled = ""
     if compile_seconds:
         try:
@@ -168,7 +169,7 @@ def table(name: str, found: dict[str, Any]) -> list[str]:
         key: statistics.median(t["cpu"] / t["wall"] for t in rows) for key, rows in found["times"].items()
     }
     case, built = found["case"], found["built"]["search"]
-    ceiling = 2 * MATRIX**3 / medians["search/product"] / 1e9
+    ceiling = 2 * MATRIX**3 / medians["/".join(PRODUCT)] / 1e9
     flops = 2 * built["multiply_adds"] * case["batch"]
     lines = [
         f"### {name}: C = {case['channels']}, {case['size']}x{case['size']}x{case['image_channels']}, batch "
@@ -200,6 +201,8 @@ def table(name: str, found: dict[str, Any]) -> list[str]:
     ]
     timed = {key.split("/")[1] for key in found["times"]}
     for kind, seconds in found["start_seconds"].items():
+        if kind == PRODUCT[0]:
+            continue
         nodes = [f"{task} {count:,}" for task, count in found["built"][kind].items() if task in timed]
         lines.append(f"| {kind} | {seconds:.1f} | {', '.join(nodes)} | {found['peak'][kind] / 1e9:.2f} |")
     if found["compiled"]:

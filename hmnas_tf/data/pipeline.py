@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from hmnas_tf.data.augmentation import augment_and_normalise, check_augmentation, normalise
 
+_AHEAD = 4  # batches made before they are asked for
 _ROUNDS = 12  # of the cipher behind the shuffle, see `_shuffled`
 
 
@@ -156,10 +157,11 @@ def _in_memory(x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
 def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor, ...]]) -> tf.data.Dataset:
     # Nothing in it depends on the values of tensors, and reading its source takes longer than all the rest.
     batch = tf.autograph.experimental.do_not_convert(batch)
-    batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
-        tf.data.AUTOTUNE
-    )
+    batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(_AHEAD)
     options = tf.data.Options()
+    # Without it AUTOTUNE is a call a core. The thread that tunes is not always woken when an iterator ends, which then
+    # waits for it: half of a minute's run on one core.
+    options.autotune.enabled = False
     options.deterministic = True
     # There are no files to shard by: several workers split every batch.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

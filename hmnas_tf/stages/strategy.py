@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 
 import tensorflow as tf
 
+OPERATIONS_AT_ONCE = 8  # with more cores each gets several; measured were one and two cores
 
-def start_quickly() -> None:
-    """Leaves out TensorFlow's graph optimizer on a CPU: it costs more at each stage's start than it saves later."""
-    if not tf.config.list_physical_devices("GPU"):
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+def configure_cpu() -> None:
+    """Gives TensorFlow the settings that these networks are fastest with where there is no GPU.
+
+    A network of many small operations uses cores best with an operation on each, not all of them on one operation: as
+    many operations run at once as there are cores, each on ceil(cores / 8) threads, unless TF_NUM_INTRAOP_THREADS says
+    otherwise. TensorFlow's graph optimizer is left out: it costs more at each stage's start than it saves later.
+    In a process in which TensorFlow computes already, threads stay as they are.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    if "TF_NUM_INTRAOP_THREADS" not in os.environ:
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(-(-_cores() // OPERATIONS_AT_ONCE))
+
+
+def _cores() -> int:
+    """Returns how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_strategy(replicas: int) -> tf.distribute.Strategy:

@@ -35,7 +35,7 @@ def test_every_step_is_timed_as_often_and_the_table_has_the_medians(tmp_path):
     result = run("--cases=tiny", "--threads=1", "--rounds=3", f"--into={page}", f"--json={times}")
     assert result.returncode == 0, result.stderr
     (found,) = json.loads(times.read_text(encoding="utf-8"))
-    timed = {"search/search", "search/weights", "search/product", "mask/mask", "derived/finetune"}
+    timed = {"search/search", "search/weights", "product/product", "mask/mask", "derived/finetune"}
     timed |= {"derived/inference", "pytorch/search", "pytorch/weights", "pytorch/inference"}
     timed |= {"search/half", "pytorch/half", "search/pipeline"}
     timed |= {"recompute/search", "partial/search", "pruned/mask"}

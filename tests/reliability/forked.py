@@ -41,6 +41,7 @@ class Command:
         output: folder for what it prints; made when missing.
         environment: added to this process's.
         directory: that it runs in.
+        cores: that it may run on; none are those of this process.
     """
 
     name: str
@@ -48,10 +49,11 @@ class Command:
     output: Path
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     directory: Path = Path("/")
+    cores: frozenset[int] = frozenset()
 
     def __post_init__(self):
         self.output.mkdir(parents=True, exist_ok=True)
-        recipe = (self.name, self.arguments, self.output, self.environment, self.directory)
+        recipe = (self.name, self.arguments, self.output, self.environment, self.directory, self.cores)
         self._process = _server().Process(target=_run, args=recipe, daemon=True)
         self._process.start()
 
@@ -105,8 +107,15 @@ def refused(command: Command, words: Sequence[str]) -> None:
 
 
 def _run(
-    name: str, arguments: Sequence[str], output: Path, environment: Mapping[str, str], directory: Path
+    name: str,
+    arguments: Sequence[str],
+    output: Path,
+    environment: Mapping[str, str],
+    directory: Path,
+    cores: frozenset[int],
 ) -> None:
+    if cores:
+        os.sched_setaffinity(0, cores)
     os.environ.update(environment)
     os.chdir(directory)
     for number, file in ((1, "out"), (2, "err")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import signal
 import time
@@ -121,6 +122,19 @@ def test_a_seed_is_a_result(smallest, tmp_path):
     assert_the_same(tmp_path / "one", tmp_path / "same", epochs=4)
     found, expected = arrays(tmp_path / "other"), arrays(tmp_path / "one")
     assert any(found[name].tobytes() != expected[name].tobytes() for name in found if name in expected)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="there is one core")
+def test_on_one_core_it_is_the_same_as_on_two(smallest, tmp_path):
+    larger = ("--initial_channels=16", "--operations=sep_conv_3x3,max_pool_3x3,identity", *LESS)
+    cores = sorted(os.sched_getaffinity(0))
+    for count in (1, 2):
+        name = f"on {count}"
+        command = Command(
+            "search", (*smallest(tmp_path / name), *larger), tmp_path, cores=frozenset(cores[:count])
+        )
+        assert command.wait() == 0, command.complained
+    assert_the_same(tmp_path / "on 1", tmp_path / "on 2", epochs=4)
 
 
 def test_escape_codes_are_for_terminals(finished):
