@@ -16,8 +16,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from forked import Command, refused, wait_for
 from PIL import Image
+
+from hmnas_tf.variables_file import save_variables
 
 CASES: dict[str, Callable[[Path, Path], tuple[Sequence[str], Sequence[str]]]] = {}
 IN_A_RUN: dict[str, Callable[[Path], tuple[str, Sequence[str], Sequence[str]]]] = {}
@@ -398,6 +401,22 @@ def damaged_checkpoint(run):
     newest = max((run / "checkpoints" / "finetuned").glob("*.data*"))
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     return "search", again(run), ["checkpoints/finetuned"]
+
+
+@in_a_run
+def checkpoint_of_another_version(run):
+    unfinished(run)
+    (run / "checkpoints" / "finetuned.npz").unlink()
+    newest = tf.train.latest_checkpoint(str(run / "checkpoints" / "finetuned"))
+    tf.train.Checkpoint(state=[tf.Variable([1.0])]).write(newest)
+    return "search", again(run), ["checkpoints/finetuned", "another version", "begin this stage again"]
+
+
+@in_a_run
+def variables_of_another_version(run):
+    unfinished(run)
+    save_variables(run / "checkpoints" / "searched.npz", [keras.Variable([1.0])])
+    return "search", again(run), ["searched.npz", "another version", "new workdir"]
 
 
 @in_a_run
