@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS
+from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS, core_count
 from measured_part import processor, publish, require_marks
 
 from hmnas_tf import atomic, command_line
@@ -86,7 +86,7 @@ class Process:
         settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         begin = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, str(program), kind, json.dumps(case), str(threads)],
+            [sys.executable, str(program), kind, json.dumps(case)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -217,7 +217,7 @@ def main(argv: list[str]) -> None:
     unknown = [name for name in FLAGS.cases if name not in CASES]
     if unknown or not FLAGS.cases:
         raise app.UsageError(f"--cases={','.join(FLAGS.cases)}: choose some of {', '.join(CASES)}.")
-    cores = len(os.sched_getaffinity(0))
+    cores = core_count()
     if not all(number.isdecimal() and 1 <= int(number) <= cores for number in FLAGS.threads):
         raise app.UsageError(
             f"--threads={','.join(FLAGS.threads)}: expected numbers from 1 to {cores}, the cores here."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import resource
 import sys
 import time
@@ -35,19 +36,21 @@ def batch_of(case: dict[str, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def core_count() -> int:
+    """Returns how many cores this process is held to; each side has as many threads."""
+    return len(os.sched_getaffinity(0))
+
+
 class Ours:
     """The project's supernet, trained by the project's stages with the paper's settings, on threads as its commands.
 
     Args:
         case: value of `CASES` in benchmark.py.
-        threads: number of cores; TensorFlow counts them itself.
         recompute: as the flag.
         partial_channels: as the flag.
     """
 
-    def __init__(
-        self, case: dict[str, int], threads: int, *, recompute: bool = False, partial_channels: int = 1
-    ):
+    def __init__(self, case: dict[str, int], *, recompute: bool = False, partial_channels: int = 1):
         import keras
         import tensorflow as tf
 
@@ -200,12 +203,12 @@ class Ours:
 
 
 class Product:
-    """The product of two matrices on all threads: what the machine can do."""
+    """The product of two matrices on a thread a core: what the machine can do."""
 
-    def __init__(self, case: dict[str, int], threads: int):
+    def __init__(self, case: dict[str, int]):
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(core_count())
         a, b = (tf.random.normal((MATRIX, MATRIX), seed=seed) for seed in (0, 1))
         self._product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, b)))
 
@@ -221,14 +224,14 @@ class Product:
 class Theirs:
     """The supernet of tests/parity in PyTorch, in the layout and with the calls that were fastest on a CPU."""
 
-    def __init__(self, case: dict[str, int], threads: int):
+    def __init__(self, case: dict[str, int]):
         sys.path.insert(0, str(ROOT / "tests" / "parity"))
         import torch
         from reference import Supernet
 
         from hmnas_tf.config import PAPER_OPERATIONS, Config
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(core_count())
         torch.set_num_interop_threads(1)
         torch.set_flush_denormal(True)
         torch.manual_seed(0)
@@ -342,10 +345,10 @@ def say(**values: Any) -> None:
     print(json.dumps(values), flush=True)
 
 
-def main(kind: str, case: str, threads: str) -> None:
+def main(kind: str, case: str) -> None:
     """Does what standard input asks for."""
     made, tasks_of = KINDS[kind]
-    side = made(json.loads(case), int(threads))
+    side = made(json.loads(case))
     tasks = getattr(side, tasks_of)()
     next(iter(tasks.values()))()
     say()

@@ -88,9 +88,7 @@ class Checkpoints(keras.callbacks.Callback):
         variables = [*stage.variables]
         for owner in (*stage.optimizers, *stage.metrics):
             variables += owner.variables
-        state = [variable.value for variable in variables]
-        self._shapes = {f"state/{i}/.ATTRIBUTES/VARIABLE_VALUE": value.shape for i, value in enumerate(state)}
-        self._checkpoint = tf.train.Checkpoint(state=state)
+        self._checkpoint = tf.train.Checkpoint(state=[variable.value for variable in variables])
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=2)
         self._restore()
         self._step = int(stage.optimizer.iterations.numpy())
@@ -103,7 +101,9 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             # TensorFlow finds this out too, but logs a line for each variable.
             held = tf.train.load_checkpoint(newest).get_variable_to_shape_map()
-            if self._shapes != {name: shape for name, shape in held.items() if name.startswith("state/")}:
+            state = enumerate(self._checkpoint.state)
+            shapes = {f"state/{i}/.ATTRIBUTES/VARIABLE_VALUE": value.shape for i, value in state}
+            if shapes != {name: shape for name, shape in held.items() if name.startswith("state/")}:
                 raise ValueError("other variables")
             self._checkpoint.restore(newest).assert_consumed()
         except Exception as error:  # of many kinds, by where a file is damaged and how others differ

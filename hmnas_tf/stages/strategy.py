@@ -9,15 +9,16 @@ import os
 
 import tensorflow as tf
 
-OPERATIONS_AT_ONCE = 8  # with more cores each gets several; measured were one and two cores
+CORES_PER_THREAD = 8  # for which an operation gets one thread; measured were one and two cores
 
 
 def configure_cpu() -> None:
     """Gives TensorFlow the settings that these networks are fastest with where there is no GPU.
 
     A network of many small operations uses cores best with an operation on each, not all of them on one operation: as
-    many operations run at once as there are cores, each on ceil(cores / 8) threads, unless TF_NUM_INTRAOP_THREADS says
-    otherwise. TensorFlow's graph optimizer is left out: it costs more at each stage's start than it saves later.
+    many operations run at once as there are cores, each on ceil(cores / CORES_PER_THREAD) threads, unless
+    TF_NUM_INTRAOP_THREADS says otherwise. TensorFlow's graph optimizer is left out: it costs more at each stage's
+    start than it saves later.
     In a process in which TensorFlow computes already, threads stay as they are.
     """
     if tf.config.list_physical_devices("GPU"):
@@ -25,7 +26,7 @@ def configure_cpu() -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if "TF_NUM_INTRAOP_THREADS" not in os.environ:
         with contextlib.suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(-(-_cores() // OPERATIONS_AT_ONCE))
+            tf.config.threading.set_intra_op_parallelism_threads(-(-_cores() // CORES_PER_THREAD))
 
 
 def _cores() -> int:

@@ -49,7 +49,7 @@ class Command:
     output: Path
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     directory: Path = Path("/")
-    cores: frozenset[int] = frozenset()
+    cores: Sequence[int] = ()
 
     def __post_init__(self):
         self.output.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _run(
     output: Path,
     environment: Mapping[str, str],
     directory: Path,
-    cores: frozenset[int],
+    cores: Sequence[int],
 ) -> None:
     if cores:
         os.sched_setaffinity(0, cores)

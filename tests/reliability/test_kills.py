@@ -130,9 +130,7 @@ def test_on_one_core_it_is_the_same_as_on_two(smallest, tmp_path):
     cores = sorted(os.sched_getaffinity(0))
     for count in (1, 2):
         name = f"on {count}"
-        command = Command(
-            "search", (*smallest(tmp_path / name), *larger), tmp_path, cores=frozenset(cores[:count])
-        )
+        command = Command("search", (*smallest(tmp_path / name), *larger), tmp_path, cores=cores[:count])
         assert command.wait() == 0, command.complained
     assert_the_same(tmp_path / "on 1", tmp_path / "on 2", epochs=4)
 
