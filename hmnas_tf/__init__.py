@@ -16,7 +16,7 @@ __all__ = ["Config", "ImageDataset", "SearchResult", "dataset_from", "layers", "
 _PLACES = {  # loaded on first use, because TensorFlow takes seconds to load
     "Config": "hmnas_tf.config",
     "ImageDataset": "hmnas_tf.data",
-    "SearchResult": "hmnas_tf.publication",
+    "SearchResult": "hmnas_tf.runs.publication",
     "dataset_from": "hmnas_tf.data",
     "load_dataset": "hmnas_tf.data",
     "search": "hmnas_tf.algorithm",

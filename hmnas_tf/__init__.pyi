@@ -8,6 +8,6 @@ from hmnas_tf.config import Config as Config
 from hmnas_tf.data import ImageDataset as ImageDataset
 from hmnas_tf.data import dataset_from as dataset_from
 from hmnas_tf.data import load_dataset as load_dataset
-from hmnas_tf.publication import SearchResult as SearchResult
+from hmnas_tf.runs.publication import SearchResult as SearchResult
 
 __version__: Final[str]

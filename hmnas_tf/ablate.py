@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.ablation import VARIANTS, ablate
+from hmnas_tf.ablation.ablation import VARIANTS, ablate
 from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.stages.strategy import require_one_worker
 

@@ -9,18 +9,18 @@ import keras
 import tensorflow as tf
 
 from hmnas_tf.config import Config
-from hmnas_tf.construction import architecture, initial_network, regularization, searched_genotype
+from hmnas_tf.console.progress import Say, counted, silent
 from hmnas_tf.data import ImageDataset, Pair, split_indices
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.preflight import check, named
-from hmnas_tf.progress import Say, counted, silent
-from hmnas_tf.publication import SearchResult, publish, reread
-from hmnas_tf.results_table import derivation_lines
-from hmnas_tf.run import Run, opened, precision
-from hmnas_tf.run_report import report
+from hmnas_tf.reporting.results_table import derivation_lines
+from hmnas_tf.runs.construction import architecture, initial_network, regularization, searched_genotype
+from hmnas_tf.runs.preflight import check, named
+from hmnas_tf.runs.publication import SearchResult, publish, reread
+from hmnas_tf.runs.run import Run, opened, precision
+from hmnas_tf.runs.run_report import report
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
 from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
@@ -32,7 +32,7 @@ from hmnas_tf.stages.shrinking import Shrinking
 from hmnas_tf.stages.strategy import worker
 from hmnas_tf.stages.supernet_training import SupernetTraining
 from hmnas_tf.stages.update_schedules import decisions
-from hmnas_tf.variables_file import load_variables, save_variables
+from hmnas_tf.storage.variables_file import load_variables, save_variables
 
 
 def search(

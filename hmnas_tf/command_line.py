@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from hmnas_tf.quiet import quietly
+from hmnas_tf.console.quiet import quietly
 
 with quietly():  # before anything else imports it
     import tensorflow as tf
@@ -18,12 +18,12 @@ with quietly():  # before anything else imports it
 from absl import app, flags, logging
 
 from hmnas_tf.config import Config
+from hmnas_tf.console.flag_files import with_flag_files
+from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data import ImageDataset, load_dataset
-from hmnas_tf.flag_files import with_flag_files
-from hmnas_tf.preflight import CHOICES, LISTS, check_names
-from hmnas_tf.progress import Say, silent
-from hmnas_tf.run_folder import RunFolder, read_flag_lines
+from hmnas_tf.runs.preflight import CHOICES, LISTS, check_names
 from hmnas_tf.stages.strategy import configure_cpu, make_strategy
+from hmnas_tf.storage.run_folder import RunFolder, read_flag_lines
 
 FLAGS = flags.FLAGS
 K, V = TypeVar("K"), TypeVar("V")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from hmnas_tf.ranges import check_range
-from hmnas_tf.ranges import flag as _flag
+from hmnas_tf.console.ranges import check_range
+from hmnas_tf.console.ranges import flag as _flag
 
 MASK_INITIAL = (
     1e-2  # §3.3: every real mask starts here, above the threshold, so that a fresh mask is all ones

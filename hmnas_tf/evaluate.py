@@ -10,7 +10,7 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
 from hmnas_tf.exporters.formats import EXPORTERS, FORMATS
-from hmnas_tf.use import evaluations
+from hmnas_tf.runs.use import evaluations
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:

@@ -9,7 +9,7 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of
-from hmnas_tf.publication import export
+from hmnas_tf.runs.publication import export
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:

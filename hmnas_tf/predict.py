@@ -9,9 +9,9 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
-from hmnas_tf.progress import watched
-from hmnas_tf.run_folder import read_results
-from hmnas_tf.use import predictions
+from hmnas_tf.console.progress import watched
+from hmnas_tf.runs.use import predictions
+from hmnas_tf.storage.run_folder import read_results
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:

@@ -8,8 +8,8 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import say
-from hmnas_tf.run_folder import RunFolder
-from hmnas_tf.run_report import judge, write_report
+from hmnas_tf.runs.run_report import judge, write_report
+from hmnas_tf.storage.run_folder import RunFolder
 
 
 def define_flags(flag_values: flags.FlagValues = command_line.FLAGS) -> None:

@@ -12,8 +12,8 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.stages.strategy import require_one_worker
-from hmnas_tf.trials import TUNERS
-from hmnas_tf.tuning import OBJECTIVES, TRIALS, Tuning, tune
+from hmnas_tf.tuning.trials import TUNERS
+from hmnas_tf.tuning.tuning import OBJECTIVES, TRIALS, Tuning, tune
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:

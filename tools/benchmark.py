@@ -24,7 +24,8 @@ from absl import app, flags
 from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS, core_count
 from measured_part import processor, publish, require_marks
 
-from hmnas_tf import atomic, command_line
+from hmnas_tf import command_line
+from hmnas_tf.storage import atomic
 
 CASES = {  # name: channels C of the first cell, nodes, height and width, channels of an image, images of a batch
     "cifar": dict(channels=36, nodes=4, size=32, image_channels=3, batch=16),

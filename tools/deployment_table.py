@@ -20,8 +20,8 @@ from measured_part import processor, publish, require_marks
 from hmnas_tf import command_line
 from hmnas_tf.exporters import artifacts, clean_process
 from hmnas_tf.exporters.formats import EXPORTERS
-from hmnas_tf.publication import artifact_path, exported
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.runs.publication import artifact_path, exported
+from hmnas_tf.storage.run_folder import RunFolder
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Run folder of a finished search.", required=True)

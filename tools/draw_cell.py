@@ -13,11 +13,11 @@ from pathlib import Path
 
 from absl import app, flags
 
-from hmnas_tf import atomic
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_png, as_svg
 from hmnas_tf.drawing.theme import cell_type
 from hmnas_tf.space.genotype import Genotype
+from hmnas_tf.storage import atomic
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer(

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from absl import app, flags
 
-from hmnas_tf import atomic, config
+from hmnas_tf import config
 from hmnas_tf.__main__ import commands
+from hmnas_tf.storage import atomic
 
 FLAGS = flags.FLAGS
 WORDS = {  # absl's name of a type: ours

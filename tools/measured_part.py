@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from hmnas_tf import atomic
+from hmnas_tf.storage import atomic
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 

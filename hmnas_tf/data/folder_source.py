@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data.image_dataset import ImageDataset, content_version, count_to_take
 from hmnas_tf.data.image_files import ImageHead, read_head, read_image
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import crop_and_resize
-from hmnas_tf.progress import Say, silent, watched
 
 _NOT_DATA = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave behind, besides hidden files
 _IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")

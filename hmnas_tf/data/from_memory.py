@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.arrays import KEYS, Pixels, dataset_of_arrays
 from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.memory import check_fits
-from hmnas_tf.progress import Progress, Say, silent
 
 Split = tuple[ArrayLike, ArrayLike] | tf.data.Dataset  # images and labels
 Pair = tuple[Split, Split]  # training and test

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data.digits_source import load_digits
 from hmnas_tf.data.folder_source import load_folder
 from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.npz_source import load_npz
 from hmnas_tf.data.tfds_source import load_tfds
-from hmnas_tf.progress import Say, silent
 
 
 @dataclasses.dataclass(frozen=True)

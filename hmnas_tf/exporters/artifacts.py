@@ -15,11 +15,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.exporters import clean_process, parity
 from hmnas_tf.exporters.contract import Cargo, Labelling
 from hmnas_tf.exporters.formats import EXPORTERS, missing_requirements
 from hmnas_tf.exporters.parity import ArtifactError
-from hmnas_tf.progress import Say, silent, watched
 from hmnas_tf.runtimes.__main__ import BATCH
 
 CALIBRATION_IMAGES = 128

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import keras
 
-from hmnas_tf import atomic
 from hmnas_tf.exporters import contract
 from hmnas_tf.exporters.contract import Cargo
 from hmnas_tf.runtimes.archive import LABELLING
+from hmnas_tf.storage import atomic
 
 
 def export_keras(cargo: Cargo, path: Path, check: contract.Check) -> Path:

@@ -13,11 +13,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from hmnas_tf import atomic
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.exporters import contract, parity
 from hmnas_tf.exporters.contract import Cargo
 from hmnas_tf.runtimes.archive import LABELLING
+from hmnas_tf.storage import atomic
 
 SIGNATURE = "serving_default"
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf import atomic
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.exporters import contract, parity
 from hmnas_tf.exporters.contract import INPUT_NAME, OUTPUT_NAME, PROBABILITIES_NAME, Cargo
+from hmnas_tf.storage import atomic
 
 # tf2onnx refuses 19 and above; with 18 global pooling stays a ReduceMean between two transposes.
 OPSET = 17

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.exporters import contract
-from hmnas_tf.progress import Say, silent, watched
 
 # Relative, because the logits of an untrained network are tiny and any absolute tolerance would pass them. Runtimes
 # that sum in another order differ by 1e-7 to 2e-6.

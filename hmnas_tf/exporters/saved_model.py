@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf import atomic
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.data.resizing import fit
 from hmnas_tf.exporters import contract, parity, serving_files
@@ -20,6 +19,7 @@ from hmnas_tf.exporters.contract import Cargo, Labelling
 from hmnas_tf.runtimes.__main__ import EXAMINED
 from hmnas_tf.runtimes.saved_model_folder import LABELLING
 from hmnas_tf.runtimes.serving_requests import CLASSIFY, EXAMPLE_FEATURE
+from hmnas_tf.storage import atomic
 
 DEFAULT_ENDPOINT = "serving_default"
 ENCODED = (1, 3, 4)  # numbers of channels that an encoded image can have

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf import atomic
 from hmnas_tf.exporters.contract import INPUT_NAME, Labelling
 from hmnas_tf.runtimes.saved_model_folder import WARMUP
 from hmnas_tf.runtimes.serving_requests import CLASSIFY, example, prediction_log
+from hmnas_tf.storage import atomic
 
 MODEL = "hmnas"  # what clients call the model
 # A server fills a batch up to one of these, and has run each of them before it takes requests.

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from hmnas_tf.console.progress import counted
 from hmnas_tf.drawing.architecture_charts import edge_importance, inputs_per_node, operations_per_edge
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_svg
 from hmnas_tf.drawing.theme import WIDTH, cell_type
-from hmnas_tf.progress import counted
 from hmnas_tf.reporting.elements import Html, element, joined, scrolling
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.space.genotype import Genotype

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hmnas_tf.progress import counted
+from hmnas_tf.console.progress import counted
 from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
+from hmnas_tf.reporting.results_table import COLUMNS, ROWS, stage_rows
 from hmnas_tf.reporting.words import date, percent, short, size
-from hmnas_tf.results_table import COLUMNS, ROWS, stage_rows
 from hmnas_tf.space.topology import Topology, first_of_groups, sharing_groups
 
 EXPORT = "export"  # the last step, after the stages

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hmnas_tf.console.progress import counted
 from hmnas_tf.drawing.confusion import confusion_matrix
-from hmnas_tf.progress import counted
 from hmnas_tf.reporting.architecture import picture
 from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts

@@ -9,7 +9,7 @@ from typing import Any
 from hmnas_tf.config import Config
 from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
-from hmnas_tf.run_folder import flag_lines, flag_values
+from hmnas_tf.storage.run_folder import flag_lines, flag_values
 
 
 def settings(facts: Facts) -> Html:

@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from hmnas_tf import atomic
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.storage import atomic
 
 DIGITS = 6  # of an importance, after the point
 

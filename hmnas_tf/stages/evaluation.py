@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.config import BATCH_NORM_MOMENTUM
-from hmnas_tf.progress import Progress, Say, silent
+from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.stages.stage import Stage
 
 
@@ -59,7 +59,7 @@ class BatchStatistics(Stage):
 
 
 class BatchProgress(keras.callbacks.Callback):
-    """Says how many batches of one pass are done, see `hmnas_tf.progress`.
+    """Says how many batches of one pass are done, see `hmnas_tf.console.progress`.
 
     Args:
         what: the pass is for.

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from hmnas_tf.console.progress import Say, counted, silent
 from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING
 from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding, living_gates, strongest_path
 from hmnas_tf.networks.counting import mask_step_multiply_adds
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.progress import Say, counted, silent
 from hmnas_tf.stages.learning_rates import Schedule
 from hmnas_tf.stages.strategy import several_workers
 

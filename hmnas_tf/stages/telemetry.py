@@ -13,8 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from hmnas_tf import atomic
-from hmnas_tf.progress import Progress, Say, counted, silent, time_left
+from hmnas_tf.console.progress import Progress, Say, counted, silent, time_left
+from hmnas_tf.storage import atomic
 
 COLUMNS = (  # those of the architecture are explained in `architecture_telemetry`
     "stage",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmnas_tf import progress as progress_module
+from hmnas_tf.console import progress as progress_module
 from hmnas_tf.data import load_dataset
 from hmnas_tf.data import memory as memory_module
 from hmnas_tf.data.image_files import read_image

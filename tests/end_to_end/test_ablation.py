@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import hmnas_tf
-from hmnas_tf import ablation
-from hmnas_tf.ablation import VARIANTS, ablate
+from hmnas_tf.ablation import ablation
+from hmnas_tf.ablation.ablation import VARIANTS, ablate
 from hmnas_tf.derivation.training_network import AUXILIARY_LEAST
 from hmnas_tf.stages.architecture_history import read_history
 

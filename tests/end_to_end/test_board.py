@@ -13,11 +13,11 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from hmnas_tf import board
-from hmnas_tf.board import ArchitectureBoard, write_hyperparameters
 from hmnas_tf.config import Config
 from hmnas_tf.derivation.rules import masked_cell
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.runs import board
+from hmnas_tf.runs.board import ArchitectureBoard, write_hyperparameters
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.architecture_history import groups, read_history, write_line
 

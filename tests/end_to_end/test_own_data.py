@@ -12,11 +12,11 @@ import tensorflow as tf
 
 import hmnas_tf
 from hmnas_tf import command_line
+from hmnas_tf.console.progress import Progress
 from hmnas_tf.exporters.formats import EXPORTERS
-from hmnas_tf.progress import Progress
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.runs.use import evaluations, predictions
 from hmnas_tf.runtimes import keras_file
-from hmnas_tf.use import evaluations, predictions
+from hmnas_tf.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 NAMES = ("Ärger & Spaß", "два слова", "犬")

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmnas_tf import atomic, command_line, report, run_report
-from hmnas_tf.possession import held
-from hmnas_tf.run_folder import read_results
+from hmnas_tf import command_line, report
+from hmnas_tf.runs import run_report
 from hmnas_tf.stages.telemetry import read_rows
+from hmnas_tf.storage import atomic
+from hmnas_tf.storage.possession import held
+from hmnas_tf.storage.run_folder import read_results
 
 pytestmark = pytest.mark.slow
 

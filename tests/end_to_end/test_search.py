@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import hmnas_tf
-from hmnas_tf.run_folder import flag_lines
 from hmnas_tf.space.genotype import Genotype
+from hmnas_tf.storage.run_folder import flag_lines
 
 STAGES = ("supernet", "searched", "finetuned")
 

@@ -11,7 +11,7 @@ import pytest
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.tuning import OBJECTIVES, Tuning, tune
+from hmnas_tf.tuning.tuning import OBJECTIVES, Tuning, tune
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import hmnas_tf
-from hmnas_tf.run_folder import flag_lines
 from hmnas_tf.space.darts_form import to_darts
+from hmnas_tf.storage.run_folder import flag_lines
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hmnas_tf.__main__ import commands, main
-from hmnas_tf.quiet import NO_DRIVER, is_hidden
+from hmnas_tf.console.quiet import NO_DRIVER, is_hidden
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +65,7 @@ def test_levels_hide_what_they_should(line):
 def test_what_is_not_hidden_comes_through_when_the_process_dies(level, shown):
     code = (
         "import os\n"
-        "from hmnas_tf.quiet import quietly\n"
+        "from hmnas_tf.console.quiet import quietly\n"
         f"os.environ['TF_CPP_MIN_LOG_LEVEL'] = '{level}'\n"
         "with quietly():\n"
         "    os.write(2, b'I0000 00:00:1.5 1 a.cc:1] x\\nE0000 00:00:1.5 1 a.cc:1] y\\n')\n"

@@ -14,9 +14,10 @@ import pytest
 from forked import Command
 from PIL import Image
 
-from hmnas_tf import command_line, preflight
+from hmnas_tf import command_line
 from hmnas_tf.__main__ import commands
 from hmnas_tf.data import load_dataset
+from hmnas_tf.runs import preflight
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))

@@ -10,9 +10,10 @@ from absl import flags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hmnas_tf import ablate, command_line, preflight, tune
-from hmnas_tf.ablation import VARIANTS
+from hmnas_tf import ablate, command_line, tune
+from hmnas_tf.ablation.ablation import VARIANTS
 from hmnas_tf.config import Config
+from hmnas_tf.runs import preflight
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "flags").glob("*.flags"))

@@ -24,7 +24,7 @@ def _server() -> multiprocessing.context.ForkServerContext:
     """Returns what starts processes from one that has loaded everything a command needs and has computed nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["hmnas_tf.ablation", "hmnas_tf.command_line", "hmnas_tf.tuning", "hmnas_tf.use"]
+        ["hmnas_tf.ablation.ablation", "hmnas_tf.command_line", "hmnas_tf.tuning.tuning", "hmnas_tf.runs.use"]
     )
     with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # Python 3.11's server does not get sys.path
         forkserver.ensure_running()

@@ -20,7 +20,7 @@ import tensorflow as tf
 from forked import Command, refused, wait_for
 from PIL import Image
 
-from hmnas_tf.variables_file import save_variables
+from hmnas_tf.storage.variables_file import save_variables
 
 CASES: dict[str, Callable[[Path, Path], tuple[Sequence[str], Sequence[str]]]] = {}
 IN_A_RUN: dict[str, Callable[[Path], tuple[str, Sequence[str], Sequence[str]]]] = {}

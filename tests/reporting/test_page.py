@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hmnas_tf.config import Config
+from hmnas_tf.console.progress import counted
 from hmnas_tf.drawing.theme import DARKEST, SHADE
-from hmnas_tf.progress import counted
 from hmnas_tf.reporting.artifacts import commands, serving_command
 from hmnas_tf.reporting.head import found
 from hmnas_tf.reporting.mistakes import mistakes

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hmnas_tf.results_table import derivation_lines
+from hmnas_tf.reporting.results_table import derivation_lines
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 from hmnas_tf.space.topology import Edge, Topology
 

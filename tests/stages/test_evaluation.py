@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hmnas_tf.console.progress import Progress
 from hmnas_tf.data import evaluation_batches
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
-from hmnas_tf.progress import Progress
 from hmnas_tf.stages import evaluation
 from hmnas_tf.stages.evaluation import BatchStatistics, Meter
 

@@ -13,21 +13,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf.board import ArchitectureBoard
 from hmnas_tf.config import STATISTICS_BATCHES, Config
+from hmnas_tf.console.progress import Say, Spent, silent
 from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
-from hmnas_tf.manifest import git_commit, machine, versions
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.possession import copied, held
-from hmnas_tf.preflight import require_multiples, topology_of
-from hmnas_tf.progress import Say, Spent, silent
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.runs.board import ArchitectureBoard
+from hmnas_tf.runs.manifest import git_commit, machine, versions
+from hmnas_tf.runs.preflight import require_multiples, topology_of
 from hmnas_tf.stages import telemetry
 from hmnas_tf.stages.architecture_history import ArchitectureHistory
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.stage import Stage
 from hmnas_tf.stages.strategy import make_strategy, wait_for_all, worker
+from hmnas_tf.storage.possession import copied, held
+from hmnas_tf.storage.run_folder import RunFolder
 
 TITLES = {
     "supernet": "supernet training",

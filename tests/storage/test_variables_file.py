@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from hmnas_tf.variables_file import load_variables, save_variables
+from hmnas_tf.storage.variables_file import load_variables, save_variables
 
 
 def made(seed: int = 0) -> list[keras.Variable]:

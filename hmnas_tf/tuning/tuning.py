@@ -9,18 +9,18 @@ from pathlib import Path
 
 from keras_tuner.engine.trial import Trial
 
-from hmnas_tf import atomic
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
+from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data import ImageDataset
-from hmnas_tf.leaderboard import SIZES, Record, csv_text, markdown, ranked
-from hmnas_tf.possession import held
-from hmnas_tf.preflight import check
-from hmnas_tf.progress import Say, silent
-from hmnas_tf.run_folder import flag_lines, keep_flags, write_flags
+from hmnas_tf.runs.preflight import check
 from hmnas_tf.stages.strategy import require_one_worker
-from hmnas_tf.trials import EPOCHS, STATUSES, TUNERS, Tuner, make_oracle, metric, role
-from hmnas_tf.tuning_space import Interval, space
+from hmnas_tf.storage import atomic
+from hmnas_tf.storage.possession import held
+from hmnas_tf.storage.run_folder import flag_lines, keep_flags, write_flags
+from hmnas_tf.tuning.leaderboard import SIZES, Record, csv_text, markdown, ranked
+from hmnas_tf.tuning.trials import EPOCHS, STATUSES, TUNERS, Tuner, make_oracle, metric, role
+from hmnas_tf.tuning.tuning_space import Interval, space
 
 TRIALS = 20  # of tuners that never end by themselves
 METRICS = ("test_error", *SIZES)  # what a trial reports, besides its score and its seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hmnas_tf import atomic
+from hmnas_tf.storage import atomic
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from hmnas_tf.config import Config
-from hmnas_tf.tuning_space import HYPERPARAMETERS, Interval, space
+from hmnas_tf.tuning.tuning_space import HYPERPARAMETERS, Interval, space
 
 CONFIG = Config(initial_channels=8, mask_rates="relative")
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.data.image_files import read_image
@@ -17,11 +18,10 @@ from hmnas_tf.data.resizing import fit
 from hmnas_tf.exporters import artifacts
 from hmnas_tf.exporters.formats import EXPORTERS, FORMATS, QUANTIZATIONS
 from hmnas_tf.exporters.parity import ArtifactError
-from hmnas_tf.progress import Say, silent, watched
-from hmnas_tf.publication import artifact_path, exported, labelling_of
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.runs.publication import artifact_path, exported, labelling_of
 from hmnas_tf.runtimes import keras_file
 from hmnas_tf.runtimes.__main__ import BATCH
+from hmnas_tf.storage.run_folder import RunFolder
 
 READABLE = (1, 3)  # numbers of channels that `read_image` can make
 

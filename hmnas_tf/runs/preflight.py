@@ -8,13 +8,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hmnas_tf.config import Config
+from hmnas_tf.console.progress import Say
 from hmnas_tf.data import AUGMENTATIONS, ImageDataset, Pair, dataset_from, split_indices
 from hmnas_tf.derivation.rules import RULES
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
 from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of, missing_requirements
 from hmnas_tf.layers.multi_level_encoding import EDGE_SOFTMAXES
 from hmnas_tf.layers.operations import OPERATIONS
-from hmnas_tf.progress import Say
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import PUBLISHED, published
 from hmnas_tf.space.topology import CELL_SHARINGS, STEMS, Topology

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hmnas_tf import atomic
 from hmnas_tf.stages.fit import DivergedError
-from hmnas_tf.trials import EPOCHS, TUNERS, Tuner, make_oracle, metric, role
-from hmnas_tf.tuning_space import Interval
+from hmnas_tf.storage import atomic
+from hmnas_tf.tuning.trials import EPOCHS, TUNERS, Tuner, make_oracle, metric, role
+from hmnas_tf.tuning.tuning_space import Interval
 
 SPACE = {"threshold": Interval(0.001, 0.009), "initial_channels": Interval(4, 16)}
 TRIALS = 6

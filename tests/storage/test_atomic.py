@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from hmnas_tf import atomic
+from hmnas_tf.storage import atomic
 
 WRITERS = {
     "write_text": (atomic.write_text, "grün\r\n", "grün\r\n".encode()),

@@ -9,7 +9,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmnas_tf.leaderboard import Record, csv_text, front, markdown, ranked
+from hmnas_tf.tuning.leaderboard import Record, csv_text, front, markdown, ranked
 
 
 def completed(trial: str, score: float, error: float, params: int, **changes) -> Record:

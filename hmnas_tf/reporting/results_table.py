@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hmnas_tf.progress import counted
+from hmnas_tf.console.progress import counted
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.topology import first_of_groups, sharing_groups
 

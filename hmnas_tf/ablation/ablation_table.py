@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from hmnas_tf import atomic
+from hmnas_tf.storage import atomic
 
 STAGE_ROWS = {
     "supernet": "stage_supernet",

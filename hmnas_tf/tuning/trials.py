@@ -16,9 +16,9 @@ from keras_tuner import errors
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 
-from hmnas_tf import atomic
 from hmnas_tf.stages.fit import DivergedError
-from hmnas_tf.tuning_space import HYPERPARAMETERS, Interval
+from hmnas_tf.storage import atomic
+from hmnas_tf.tuning.tuning_space import HYPERPARAMETERS, Interval
 
 FACTOR = 3  # Hyperband's: one trial in three goes on, with three times the epochs
 EPOCHS = "tuner/epochs"  # Hyperband's word for how many epochs a trial has

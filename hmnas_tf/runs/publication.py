@@ -10,19 +10,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from hmnas_tf.board import write_hyperparameters
+from hmnas_tf.console.progress import Say
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.exporters import artifacts
 from hmnas_tf.exporters.contract import Labelling
 from hmnas_tf.exporters.formats import artifacts_of
 from hmnas_tf.networks import counting
-from hmnas_tf.possession import held
-from hmnas_tf.progress import Say
-from hmnas_tf.results_table import stages_table
-from hmnas_tf.run import Run
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.reporting.results_table import stages_table
+from hmnas_tf.runs.board import write_hyperparameters
+from hmnas_tf.runs.run import Run
 from hmnas_tf.space.genotype import Genotype
+from hmnas_tf.storage.possession import held
+from hmnas_tf.storage.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hmnas_tf import atomic
 from hmnas_tf.config import Config
+from hmnas_tf.storage import atomic
 
 SCHEMA = 1
 

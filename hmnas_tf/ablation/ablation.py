@@ -8,17 +8,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hmnas_tf import atomic
-from hmnas_tf.ablation_table import STAGE_ROWS, csv_text, draw, markdown
+from hmnas_tf.ablation.ablation_table import STAGE_ROWS, csv_text, draw, markdown
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset
-from hmnas_tf.possession import held
-from hmnas_tf.preflight import check
-from hmnas_tf.run import TITLES
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.runs.preflight import check
+from hmnas_tf.runs.run import TITLES
 from hmnas_tf.stages import architecture_history, telemetry
 from hmnas_tf.stages.strategy import require_one_worker
+from hmnas_tf.storage import atomic
+from hmnas_tf.storage.possession import held
+from hmnas_tf.storage.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hmnas_tf import atomic
 from hmnas_tf.config import Config
-from hmnas_tf.run_folder import RunFolder, flag_lines
+from hmnas_tf.storage import atomic
+from hmnas_tf.storage.run_folder import RunFolder, flag_lines
 
 
 def refused(path, config, *parts: str) -> None:

@@ -8,25 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from hmnas_tf import atomic
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.exporters.formats import EXPORTERS
-from hmnas_tf.preflight import topology_of
-from hmnas_tf.publication import artifact_path
 from hmnas_tf.reporting.artifacts import FILES
 from hmnas_tf.reporting.facts import Facts, Progress
 from hmnas_tf.reporting.judgement import Judgement
 from hmnas_tf.reporting.page import page
-from hmnas_tf.run import TITLES, Run
-from hmnas_tf.run_folder import RunFolder
+from hmnas_tf.runs.preflight import topology_of
+from hmnas_tf.runs.publication import artifact_path
+from hmnas_tf.runs.run import TITLES, Run
 from hmnas_tf.runtimes import keras_file
 from hmnas_tf.runtimes.__main__ import BATCH
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages.architecture_history import read_history
 from hmnas_tf.stages.telemetry import read_rows
+from hmnas_tf.storage import atomic
+from hmnas_tf.storage.run_folder import RunFolder
 
 
 def report(run: Run, logits: np.ndarray) -> None:

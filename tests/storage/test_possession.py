@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hmnas_tf.possession import copied, held
+from hmnas_tf.storage.possession import copied, held
 
 
 def test_a_copy_leaves_out_what_the_chief_is_just_writing(tmp_path):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import keras
 
-from hmnas_tf import atomic
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.evaluation_network import evaluation_network, with_classifier
 from hmnas_tf.derivation.rules import genotype_of, random_genotype
 from hmnas_tf.derivation.training_network import training_network
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.preflight import given_genotype, topology_of
-from hmnas_tf.run import Run
+from hmnas_tf.runs.preflight import given_genotype, topology_of
+from hmnas_tf.runs.run import Run
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.topology import sharing_groups
 from hmnas_tf.stages.fine_tuning import Regularization
+from hmnas_tf.storage import atomic
 
 
 def searched_genotype(run: Run, supernet: Supernet) -> Genotype:

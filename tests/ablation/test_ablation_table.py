@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from hmnas_tf.ablation import VARIANTS
-from hmnas_tf.ablation_table import COLUMNS, PAPER, STAGE_TITLES, csv_text, draw, markdown
+from hmnas_tf.ablation.ablation import VARIANTS
+from hmnas_tf.ablation.ablation_table import COLUMNS, PAPER, STAGE_TITLES, csv_text, draw, markdown
 
 TITLES = {name: variant.title for name, variant in VARIANTS.items()}
 ERRORS = {"multi_level_masks": [2.0, 3.0, 7.0], "random": [5.5]}

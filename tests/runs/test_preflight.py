@@ -9,7 +9,7 @@ import pytest
 
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset
-from hmnas_tf.preflight import check, final_topology, given_genotype
+from hmnas_tf.runs.preflight import check, final_topology, given_genotype
 from hmnas_tf.space.published import published
 
 RANDOM = np.random.default_rng(0)

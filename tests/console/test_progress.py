@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from hmnas_tf.progress import Progress, Spent, counted, silent, time_left, watched
+from hmnas_tf.console.progress import Progress, Spent, counted, silent, time_left, watched
 
 
 class Clock:

@@ -1,0 +1,1 @@
+"""Ablations: the rows of the paper's tables, many searches with the same data and epochs."""

@@ -1,0 +1,1 @@
+"""What a person sees and types, in pure Python: progress, flag files, ranges of numbers."""

@@ -1,0 +1,1 @@
+"""Tuning: many searches with other settings, by KerasTuner."""
