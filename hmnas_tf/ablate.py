@@ -10,9 +10,10 @@ from pathlib import Path
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.ablation.ablation import VARIANTS, ablate
 from hmnas_tf.command_line import FLAGS, say
-from hmnas_tf.stages.strategy import require_one_worker
+from hmnas_tf.console.names import NamesOf, require_known
+
+VARIANTS = NamesOf("hmnas_tf.ablation.ablation", "VARIANTS")
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -47,9 +48,15 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 
 def run(workdir: Path) -> None:
     """Runs the command."""
-    require_one_worker()  # before they look for each other
+    require_known("variants", FLAGS.variants, VARIANTS, different=True)
+    config = command_line.settings()
+    command_line.refuse_workers()
+    dataset = command_line.given(config)
+    from hmnas_tf.ablation.ablation import ablate
+
     ablate(
-        *command_line.given(),
+        dataset,
+        config,
         workdir,
         variants=FLAGS.variants,
         seeds=FLAGS.seeds,

@@ -1,4 +1,8 @@
-"""What the commands share: a flag for every setting, and mistakes told in one line."""
+"""What the commands share: a flag for every setting, and mistakes told in one line.
+
+TensorFlow takes seconds to load, so nothing at the top of this file or of a command needs it: what is wrong with flags
+is told before.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,19 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn, TypeVar
-
-from hmnas_tf.console.quiet import quietly
-
-with quietly():  # before anything else imports it
-    import tensorflow as tf
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
 from hmnas_tf.config import Config
 from hmnas_tf.console.flag_files import with_flag_files
 from hmnas_tf.console.progress import Say, silent
-from hmnas_tf.data import ImageDataset, load_dataset
-from hmnas_tf.runs.preflight import CHOICES, LISTS, check_names
-from hmnas_tf.stages.strategy import configure_cpu, make_strategy
+from hmnas_tf.console.quiet import quietly
+from hmnas_tf.runs.choices import CHOICES, LISTS, check_names
 from hmnas_tf.storage.run_folder import RunFolder, read_flag_lines
+
+if TYPE_CHECKING:
+    from hmnas_tf.data import ImageDataset
 
 FLAGS = flags.FLAGS
 K, V = TypeVar("K"), TypeVar("V")
@@ -42,17 +43,32 @@ KINDS = {  # of flags that hold no words
     flags.IntegerParser: "a whole number",
     flags.FloatParser: "a number",
 }
-EXPECTED = (  # what is the user's to mend: one line, no traceback
+EXPECTED = (
     ValueError,
     ImportError,
     OSError,
     RuntimeError,
-    # TensorFlow's words for a full disk or memory, a worker that is gone, and a damaged file.
-    tf.errors.ResourceExhaustedError,
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.DataLossError,
+)  # what is the user's to mend: one line, no traceback
+OF_TENSORFLOW = (  # its words for a full disk or memory, a worker that is gone, and a damaged file
+    "ResourceExhaustedError",
+    "UnavailableError",
+    "AbortedError",
+    "DataLossError",
 )
+
+
+def expected() -> tuple[type[Exception], ...]:
+    """Returns the errors that are the user's to mend, TensorFlow's among them once it is loaded."""
+    loaded = sys.modules.get("tensorflow")
+    return (*EXPECTED, *(getattr(loaded.errors, name) for name in OF_TENSORFLOW)) if loaded else EXPECTED
+
+
+def load_tensorflow() -> None:
+    """Loads TensorFlow and lets it look for GPUs, quietly; call it when nothing is wrong with the flags."""
+    with quietly():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
 
 
 def define_workdir(text: str, flag_values: flags.FlagValues = FLAGS) -> None:
@@ -89,16 +105,35 @@ def config_of_flags(flag_values: flags.FlagValues = FLAGS) -> Config:
     )
 
 
-def given() -> tuple[ImageDataset, Config]:
-    """Returns the images and the settings that the flags of a command that trains give.
+def settings() -> Config:
+    """Returns the settings that the flags of a command that trains give; loads nothing that takes long.
 
     Raises:
         ValueError: naming what is wrong with them.
     """
+    return _config(FLAGS)
+
+
+def given(config: Config) -> ImageDataset:
+    """Returns the images that a command that trains is to use, with TensorFlow loaded and configured.
+
+    Raises:
+        ValueError: naming what is wrong with images or devices.
+    """
+    load_tensorflow()
+    from hmnas_tf.stages.strategy import configure_cpu, find_devices
+
     configure_cpu()
-    config = _config(FLAGS)
-    make_strategy(config.replicas)  # workers must find each other before TensorFlow computes anything
-    return images(config, say), config
+    find_devices(config.replicas)
+    return images(config, say)
+
+
+def refuse_workers() -> None:
+    """Refuses several workers for a command that makes many runs, before they look for each other."""
+    load_tensorflow()
+    from hmnas_tf.stages.strategy import require_one_worker
+
+    require_one_worker()
 
 
 def recorded(workdir: Path, say: Say = silent) -> tuple[ImageDataset, RunFolder]:
@@ -108,6 +143,7 @@ def recorded(workdir: Path, say: Say = silent) -> tuple[ImageDataset, RunFolder]
         ValueError: if there is none, or its `run.flags` cannot be read.
     """
     config = recorded_settings(workdir)
+    load_tensorflow()
     return images(config, say), RunFolder(workdir, config)
 
 
@@ -141,6 +177,8 @@ def _config(flag_values: flags.FlagValues) -> Config:
 
 def images(config: Config, say: Say = silent) -> ImageDataset:
     """Returns the images that settings name; `say` shows how far the reading is."""
+    from hmnas_tf.data import load_dataset
+
     return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS}, say=say)
 
 
@@ -162,7 +200,9 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
             fail(command, "--workdir is missing: name the folder that the run is to be kept in.")
         try:
             return work(Path(FLAGS.workdir))
-        except EXPECTED as error:
+        except Exception as error:
+            if not isinstance(error, expected()):
+                raise
             fail(command, in_words(error))
 
     for module, own in FLAGS.flags_by_module_dict().items():  # --help shows them, whoever started the command
@@ -173,25 +213,23 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
 
 def in_words(error: Exception) -> str:
     """Returns what went wrong; TensorFlow's own errors have every line of the program in them."""
-    if isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
+    loaded = sys.modules.get("tensorflow")
+    if loaded is None or not isinstance(error, loaded.errors.OpError):
+        return str(error)
+    if isinstance(error, loaded.errors.UnavailableError | loaded.errors.AbortedError):
         return (
             "another worker ended or cannot be reached: start the same command on all workers again, it goes on from "
             "the newest checkpoint."
         )
-    if isinstance(error, tf.errors.OpError):
-        return f"{type(error).__name__}: {error.message.splitlines()[0][:300]}"
-    return str(error)
+    return f"{type(error).__name__}: {error.message.splitlines()[0][:300]}"
 
 
 def parse(command: str, argv: list[str]) -> list[str]:
     """Parses the command line and returns the words that are no flags; a bad flag is one line and exit code 2."""
     try:
-        words = FLAGS([argv[0], *with_flag_files(argv[1:])])
+        return FLAGS([argv[0], *with_flag_files(argv[1:])])
     except (flags.Error, ValueError) as error:
         fail(command, of_flag(error, FLAGS))
-    with quietly():  # the first look for GPUs; TensorFlow has `app.run` do it, right after this
-        tf.config.list_physical_devices()
-    return words
 
 
 def of_flag(error: Exception, flag_values: flags.FlagValues) -> str:

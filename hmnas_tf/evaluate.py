@@ -9,8 +9,10 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
-from hmnas_tf.exporters.formats import EXPORTERS, FORMATS
-from hmnas_tf.runs.use import evaluations
+from hmnas_tf.console.names import NamesOf, require_known
+from hmnas_tf.runs.choices import LISTS
+
+EXPORTERS = NamesOf("hmnas_tf.exporters.formats", "EXPORTERS")
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -26,15 +28,15 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 
 def known() -> list[str]:
     """Returns what `--artifact` takes."""
-    return sorted({*FORMATS, *EXPORTERS})
+    return sorted({*LISTS["formats"], *EXPORTERS})
 
 
 def run(workdir: Path) -> int:
     """Runs the command; returns the exit code, 2 if an artifact is not sound."""
-    unknown = [word for word in FLAGS.artifact if word not in known()]
-    if unknown:
-        raise ValueError(f"artifact={unknown[0]!r} is none of {', '.join(known())}.")
+    require_known("artifact", FLAGS.artifact, known())
     dataset, folder = command_line.recorded(workdir, aside)
+    from hmnas_tf.runs.use import evaluations
+
     return command_line.show("evaluate", evaluations(folder, dataset, FLAGS.artifact, aside), line)
 
 

@@ -8,8 +8,9 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
-from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of
-from hmnas_tf.runs.publication import export
+from hmnas_tf.console.names import require_known
+from hmnas_tf.runs.choices import LISTS
+from hmnas_tf.storage.run_folder import RunFolder
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -18,21 +19,28 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     flags.DEFINE_list(
         "formats",
         ["saved_model", "onnx", "litert"],
-        f"Comma list of the formats to write. Known: {', '.join(sorted(FORMATS))}.",
+        f"Comma list of the formats to write. Known: {', '.join(sorted(LISTS['formats']))}.",
         flag_values=flag_values,
     )
     flags.DEFINE_list(
         "quantize",
         ["none"],
-        f"Comma list of {' and '.join(QUANTIZATIONS)}; int8 adds files with 8-bit weights and activations.",
+        f"Comma list of {' and '.join(LISTS['quantize'])}; int8 adds files with 8-bit weights and activations.",
         flag_values=flag_values,
     )
 
 
 def run(workdir: Path) -> None:
     """Runs the command."""
+    for name in ("formats", "quantize"):
+        require_known(name, FLAGS[name].value, LISTS[name])
+    config = command_line.recorded_settings(workdir)
+    command_line.load_tensorflow()
+    from hmnas_tf.exporters.formats import artifacts_of
+    from hmnas_tf.runs.publication import export
+
     artifacts_of(FLAGS.formats, FLAGS.quantize)  # a wrong word is told before the images are read
-    dataset, folder = command_line.recorded(workdir, say)
+    dataset, folder = command_line.images(config, say), RunFolder(workdir, config)
     export(folder, dataset, FLAGS.formats, FLAGS.quantize, say)
 
 

@@ -10,7 +10,6 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
 from hmnas_tf.console.progress import watched
-from hmnas_tf.runs.use import predictions
 from hmnas_tf.storage.run_folder import read_results
 
 
@@ -39,7 +38,11 @@ def run(workdir: Path) -> int:
     files = sorted(path for path in map(Path, glob.glob(FLAGS.images, recursive=True)) if not path.is_dir())
     if not files:
         raise ValueError(f"images={FLAGS.images!r} matches no file.")
-    outcomes = predictions(workdir, read_results(workdir), files)
+    results = read_results(workdir)
+    command_line.load_tensorflow()
+    from hmnas_tf.runs.use import predictions
+
+    outcomes = predictions(workdir, results, files)
     return command_line.show("predict", watched(outcomes, aside, "predict", total=len(files)), line)
 
 

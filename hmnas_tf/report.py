@@ -8,7 +8,6 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import say
-from hmnas_tf.runs.run_report import judge, write_report
 from hmnas_tf.storage.run_folder import RunFolder
 
 
@@ -20,11 +19,16 @@ def define_flags(flag_values: flags.FlagValues = command_line.FLAGS) -> None:
 def run(workdir: Path) -> None:
     """Runs the command."""
     config = command_line.recorded_settings(workdir)
+    command_line.load_tensorflow()
+    from hmnas_tf.runs.run_report import judge, write_report
+
     folder, judgement, unjudged = RunFolder(workdir, config), None, ""
     if folder.finished():  # before, there is no network to show the images to
         try:
             judgement = judge(folder, command_line.images(config, say))
-        except command_line.EXPECTED as error:
+        except Exception as error:
+            if not isinstance(error, command_line.expected()):
+                raise
             unjudged = (
                 f"The test images could not be shown to the network again: {command_line.in_words(error)}"
             )

@@ -8,16 +8,19 @@ from __future__ import annotations
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 from hmnas_tf import command_line
-from hmnas_tf.algorithm import search
 from hmnas_tf.command_line import say
 
 
 class _Module(types.ModuleType):
     """`hmnas_tf.search` is a function, also after this module of the same name has been imported."""
 
-    __call__ = staticmethod(search)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from hmnas_tf.algorithm import search
+
+        return search(*args, **kwargs)
 
 
 sys.modules[__name__].__class__ = _Module
@@ -25,7 +28,10 @@ sys.modules[__name__].__class__ = _Module
 
 def run(workdir: Path) -> None:
     """Runs the command."""
-    dataset, config = command_line.given()
+    config = command_line.settings()
+    dataset = command_line.given(config)
+    from hmnas_tf.algorithm import search
+
     search(dataset, config, workdir, say=say)
 
 

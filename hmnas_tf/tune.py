@@ -11,9 +11,8 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
-from hmnas_tf.stages.strategy import require_one_worker
-from hmnas_tf.tuning.trials import TUNERS
-from hmnas_tf.tuning.tuning import OBJECTIVES, TRIALS, Tuning, tune
+from hmnas_tf.tuning.goal import OBJECTIVES, TRIALS, TUNERS, Tuning
+from hmnas_tf.tuning.tuning_space import space
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -51,7 +50,6 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 
 def run(workdir: Path) -> None:
     """Runs the command."""
-    require_one_worker()
     tuning = Tuning(
         tuner=FLAGS.tuner,
         objective=FLAGS.objective,
@@ -59,12 +57,17 @@ def run(workdir: Path) -> None:
         trials=FLAGS.trials,
         halving_worth=FLAGS.halving_worth,
     )
-    dataset, config = command_line.given()
+    config = command_line.settings()
+    space(tuning.hyperparameters, config)  # says what is wrong with them
+    command_line.refuse_workers()
     if not config.holdout:
         say(
             "Warning: trials are compared on the test images, so the error of the best will be too good to be true: "
             "--holdout=0.2 compares them on a part of the training images."
         )
+    dataset = command_line.given(config)
+    from hmnas_tf.tuning.tuning import tune
+
     tune(dataset, config, workdir, tuning, say)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from hmnas_tf.ablation.ablation_table import STAGE_ROWS, csv_text, draw, markdown
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
+from hmnas_tf.console.names import require_known
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.runs.preflight import check
 from hmnas_tf.runs.run import TITLES
@@ -100,7 +101,7 @@ def ablate(
     Raises:
         ValueError: if a variant is unknown or given twice, a run's settings do not fit, or the folder is in use.
     """
-    _check_variants(variants)
+    require_known("variants", variants, VARIANTS, different=True)
     require_one_worker()
     order = [name for name in VARIANTS if name in variants]
     cells = [(config.seed + number, name) for number in range(seeds) for name in order]
@@ -122,14 +123,6 @@ def ablate(
         f"written: {Path(workdir) / 'ablation.md'}, .csv, {draw(Path(workdir) / 'ablation.svg', records, _titles())}"
     )
     return records
-
-
-def _check_variants(variants: Sequence[str]) -> None:
-    unknown = [name for name in variants if name not in VARIANTS]
-    if unknown or not variants or len(set(variants)) != len(variants):
-        raise ValueError(
-            f"variants={','.join(variants)!r}: expected different ones of {', '.join(VARIANTS)}, at least one."
-        )
 
 
 def _config(

@@ -3,69 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import ChainMap
-from collections.abc import Collection
 from pathlib import Path
 
 from hmnas_tf.config import Config
 from hmnas_tf.console.progress import Say
-from hmnas_tf.data import AUGMENTATIONS, ImageDataset, Pair, dataset_from, split_indices
-from hmnas_tf.derivation.rules import RULES
+from hmnas_tf.data import ImageDataset, Pair, dataset_from, split_indices
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
-from hmnas_tf.exporters.formats import FORMATS, QUANTIZATIONS, artifacts_of, missing_requirements
-from hmnas_tf.layers.multi_level_encoding import EDGE_SOFTMAXES
-from hmnas_tf.layers.operations import OPERATIONS
+from hmnas_tf.exporters.formats import artifacts_of, missing_requirements
+from hmnas_tf.runs.choices import check_names
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import PUBLISHED, published
-from hmnas_tf.space.topology import CELL_SHARINGS, STEMS, Topology
-from hmnas_tf.stages.hypergradients import HYPERGRADIENTS
-from hmnas_tf.stages.learning_rates import FINETUNE_SCHEDULES, MASK_RATES
-from hmnas_tf.stages.update_schedules import UPDATE_SCHEDULES
-
-AUGMENTATION_WORDS = ("auto", "none")
-INITIAL_WEIGHTS = ("inherited", "random")
-CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
-    "architecture_gradient": HYPERGRADIENTS,
-    "cell_sharing": CELL_SHARINGS,
-    "derivation": RULES,
-    "edge_softmax": EDGE_SOFTMAXES,
-    "finetune_schedule": FINETUNE_SCHEDULES,
-    "initial_weights": INITIAL_WEIGHTS,
-    "mask_rates": MASK_RATES,
-    "stem": STEMS,
-    "update_schedule": UPDATE_SCHEDULES,
-}
-LISTS: dict[str, Collection[str]] = {  # settings that take several of these names
-    "augmentation": ChainMap(AUGMENTATIONS, dict.fromkeys(AUGMENTATION_WORDS)),  # sees what is added later
-    "formats": FORMATS,
-    "operations": OPERATIONS,
-    "quantize": QUANTIZATIONS,
-}
-
-
-def check_names(config: Config) -> None:
-    """Refuses a setting that is not one of the names it can be.
-
-    Raises:
-        ValueError: naming the setting, the value and what is accepted.
-    """
-    for name, known in CHOICES.items():
-        _check(name, getattr(config, name), (getattr(config, name),), known)
-    for name, known in LISTS.items():
-        _check(name, ",".join(getattr(config, name)), getattr(config, name), known)
-    words = {*AUGMENTATION_WORDS} & set(config.augmentation)
-    if words and len(config.augmentation) > 1:
-        raise ValueError(
-            f"augmentation={','.join(config.augmentation)!r}: {sorted(words)[0]!r} must stand alone."
-        )
-    if set(config.operations) <= {"none"}:
-        raise ValueError("operations='none': there must be one that does something.")
-
-
-def _check(setting: str, value: str, names: Collection[str], known: Collection[str]) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(f"{setting}={value!r}: {unknown[0]!r} is none of {', '.join(sorted(known))}.")
+from hmnas_tf.space.topology import Topology
 
 
 def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDataset, Config]:

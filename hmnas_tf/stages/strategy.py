@@ -37,8 +37,22 @@ def _cores() -> int:
 def make_strategy(replicas: int) -> tf.distribute.Strategy:
     """Returns a mirrored strategy over so many GPUs, or over the CPU's logical devices where there is no GPU.
 
-    Where TF_CONFIG names several workers it is one over the GPUs, or the CPU, of all of them. They find each other
-    here, so it must be called before TensorFlow computes anything.
+    Where TF_CONFIG names several workers it is one over the GPUs, or the CPU, of all of them.
+
+    Args:
+        replicas: see `find_devices`.
+
+    Raises:
+        ValueError: see `find_devices`.
+    """
+    devices = find_devices(replicas)
+    return _over_workers() if several_workers() else tf.distribute.MirroredStrategy(devices)
+
+
+def find_devices(replicas: int) -> list[str]:
+    """Returns the devices of this worker that are to train; several workers find each other.
+
+    So it must be called before TensorFlow computes anything.
 
     Args:
         replicas: number of devices; 0 is all visible GPUs, or one CPU.
@@ -53,7 +67,8 @@ def make_strategy(replicas: int) -> tf.distribute.Strategy:
                 f"replicas={replicas}, but TF_CONFIG names several workers, which use all GPUs that they see: leave "
                 "--replicas out, and limit GPUs by CUDA_VISIBLE_DEVICES."
             )
-        return _over_workers()
+        _over_workers()
+        return []
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     devices = tf.config.list_logical_devices(kind)
     wanted = replicas or (len(devices) if kind == "GPU" else 1)
@@ -61,7 +76,7 @@ def make_strategy(replicas: int) -> tf.distribute.Strategy:
         raise ValueError(
             f"replicas={wanted}, but only {len(devices)} {kind} device(s) are visible: ask for fewer."
         )
-    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(wanted)])
+    return [f"{kind}:{i}" for i in range(wanted)]
 
 
 @functools.cache  # workers can find each other only once in a process

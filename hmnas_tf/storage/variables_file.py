@@ -6,11 +6,14 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from hmnas_tf.storage import atomic
+
+if TYPE_CHECKING:
+    import keras
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -29,15 +32,7 @@ def load_variables(path: Path, variables: Sequence[keras.Variable]) -> None:
     Raises:
         ValueError: if the file cannot be read, is damaged or holds other variables.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error}): remove its stage from results.json.") from error
-    content, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
-    if hashlib.sha256(content).digest() != digest:
-        raise ValueError(f"{path} cannot be read (it is damaged): remove it and its stage from results.json.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        values = [archive[name] for name in sorted(archive.files)]
+    values = read_arrays(path)
     expected = [tuple(variable.shape) for variable in variables]
     if [value.shape for value in values] != expected:
         raise ValueError(
@@ -46,3 +41,20 @@ def load_variables(path: Path, variables: Sequence[keras.Variable]) -> None:
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def read_arrays(path: Path) -> list[np.ndarray]:
+    """Returns the values that `save_variables` wrote, in order.
+
+    Raises:
+        ValueError: if the file cannot be read or is damaged.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error}): remove its stage from results.json.") from error
+    content, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError(f"{path} cannot be read (it is damaged): remove it and its stage from results.json.")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return [archive[name] for name in sorted(archive.files)]

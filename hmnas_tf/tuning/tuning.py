@@ -18,57 +18,12 @@ from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import held
 from hmnas_tf.storage.run_folder import flag_lines, keep_flags, write_flags
+from hmnas_tf.tuning.goal import OBJECTIVES, Tuning
 from hmnas_tf.tuning.leaderboard import SIZES, Record, csv_text, markdown, ranked
-from hmnas_tf.tuning.trials import EPOCHS, STATUSES, TUNERS, Tuner, make_oracle, metric, role
+from hmnas_tf.tuning.trials import EPOCHS, STATUSES, Tuner, make_oracle, metric, role
 from hmnas_tf.tuning.tuning_space import Interval, space
 
-TRIALS = 20  # of tuners that never end by themselves
 METRICS = ("test_error", *SIZES)  # what a trial reports, besides its score and its seconds
-
-OBJECTIVES = {  # what is minimised: of the fine-tuned network's entry in results.json, and the worth of a halving
-    "both": lambda stage, halving: stage["test_error"] + halving * math.log2(stage["params"]),
-    "params": lambda stage, halving: float(stage["params"]),
-    "test_error": lambda stage, halving: stage["test_error"],
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """How settings are tuned.
-
-    Args:
-        tuner: name in `trials.TUNERS`.
-        objective: name in `OBJECTIVES`.
-        hyperparameters: see `tuning_space.space`.
-        trials: at most; 0 is `TRIALS`, with Hyperband as many as it has.
-        halving_worth: percentage points of error that halving the parameters is worth, for the objective `both`.
-
-    Raises:
-        ValueError: if the tuner or the objective is unknown.
-    """
-
-    tuner: str = "bayesian"
-    objective: str = "both"
-    hyperparameters: Sequence[str] = ("auto",)
-    trials: int = 0
-    halving_worth: float = 0.5
-
-    def __post_init__(self):
-        for name, known in (("tuner", TUNERS), ("objective", OBJECTIVES)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: it must be one of {', '.join(sorted(known))}."
-                )
-
-    @property
-    def most(self) -> int:
-        """How many trials there are at most; 0 is no limit."""
-        return self.trials or (0 if self.tuner == "hyperband" else TRIALS)
-
-    def flag_lines(self) -> list[str]:
-        """Returns what makes it this tuning and no other, as `--name=value`; more trials can be asked for later."""
-        values = dataclasses.asdict(self) | {"hyperparameters": ",".join(self.hyperparameters)}
-        return [f"--{name}={value}" for name, value in values.items() if name != "trials"]
 
 
 def tune(

@@ -22,7 +22,7 @@ from hmnas_tf.data.sources import SOURCES
 from hmnas_tf.derivation import rules
 from hmnas_tf.exporters.formats import EXPORTERS, FORMATS
 from hmnas_tf.layers.operations import OPERATIONS
-from hmnas_tf.runs.preflight import CHOICES, LISTS
+from hmnas_tf.runs.choices import CHOICES, LISTS
 from hmnas_tf.stages import update_schedules
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from PIL import Image
 from hmnas_tf import command_line
 from hmnas_tf.__main__ import commands
 from hmnas_tf.data import load_dataset
-from hmnas_tf.runs import preflight
+from hmnas_tf.runs import choices, preflight
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
@@ -139,7 +139,7 @@ def test_a_command_is_understood(command, flags_reference, monkeypatch):
         assert values["workdir"].value or given != command.flags
         if "supernet_epochs" in values:  # a command that trains
             config = command_line.config_of_flags(values)
-            preflight.check_names(config)
+            choices.check_names(config)
             preflight.topology_of(config)
 
 

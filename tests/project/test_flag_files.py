@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hmnas_tf import ablate, command_line, tune
 from hmnas_tf.ablation.ablation import VARIANTS
 from hmnas_tf.config import Config
-from hmnas_tf.runs import preflight
+from hmnas_tf.runs import choices, preflight
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -36,7 +36,7 @@ def parse(monkeypatch):
         rest = command_line.parse("search", ["search", *arguments])
         assert rest == ["search"], "a line without dashes was taken for a word"
         config = command_line.config_of_flags(private)
-        preflight.check_names(config)
+        choices.check_names(config)
         return config
 
     return parse
