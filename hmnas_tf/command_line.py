@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from hmnas_tf.config import Config
 from hmnas_tf.console.flag_files import with_flag_files
+from hmnas_tf.console.mistakes import expected, in_words
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.console.quiet import quietly
 from hmnas_tf.runs.choices import CHOICES, LISTS, check_names
@@ -43,24 +44,6 @@ KINDS = {  # of flags that hold no words
     flags.IntegerParser: "a whole number",
     flags.FloatParser: "a number",
 }
-EXPECTED = (
-    ValueError,
-    ImportError,
-    OSError,
-    RuntimeError,
-)  # what is the user's to mend: one line, no traceback
-OF_TENSORFLOW = (  # its words for a full disk or memory, a worker that is gone, and a damaged file
-    "ResourceExhaustedError",
-    "UnavailableError",
-    "AbortedError",
-    "DataLossError",
-)
-
-
-def expected() -> tuple[type[Exception], ...]:
-    """Returns the errors that are the user's to mend, TensorFlow's among them once it is loaded."""
-    loaded = sys.modules.get("tensorflow")
-    return (*EXPECTED, *(getattr(loaded.errors, name) for name in OF_TENSORFLOW)) if loaded else EXPECTED
 
 
 def load_tensorflow() -> None:
@@ -209,19 +192,6 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
         for flag in own if module.partition(".")[0] == "hmnas_tf" else ():
             FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(main, flags_parser=functools.partial(parse, command))
-
-
-def in_words(error: Exception) -> str:
-    """Returns what went wrong; TensorFlow's own errors have every line of the program in them."""
-    loaded = sys.modules.get("tensorflow")
-    if loaded is None or not isinstance(error, loaded.errors.OpError):
-        return str(error)
-    if isinstance(error, loaded.errors.UnavailableError | loaded.errors.AbortedError):
-        return (
-            "another worker ended or cannot be reached: start the same command on all workers again, it goes on from "
-            "the newest checkpoint."
-        )
-    return f"{type(error).__name__}: {error.message.splitlines()[0][:300]}"
 
 
 def parse(command: str, argv: list[str]) -> list[str]:

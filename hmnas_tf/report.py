@@ -8,6 +8,7 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import say
+from hmnas_tf.console.mistakes import expected, in_words
 from hmnas_tf.storage.run_folder import RunFolder
 
 
@@ -27,11 +28,9 @@ def run(workdir: Path) -> None:
         try:
             judgement = judge(folder, command_line.images(config, say))
         except Exception as error:
-            if not isinstance(error, command_line.expected()):
+            if not isinstance(error, expected()):
                 raise
-            unjudged = (
-                f"The test images could not be shown to the network again: {command_line.in_words(error)}"
-            )
+            unjudged = f"The test images could not be shown to the network again: {in_words(error)}"
             command_line.complain("report", unjudged)
     say(f"report: {write_report(folder, config, judgement, unjudged=unjudged)}")
 

@@ -1,0 +1,32 @@
+"""Which errors are the user's to mend, and what they say; TensorFlow is asked only where it is loaded."""
+
+from __future__ import annotations
+
+import sys
+
+EXPECTED = (ValueError, ImportError, OSError, RuntimeError)  # one line, no traceback
+OF_TENSORFLOW = (  # its words for a full disk or memory, a worker that is gone, and a damaged file
+    "ResourceExhaustedError",
+    "UnavailableError",
+    "AbortedError",
+    "DataLossError",
+)
+
+
+def expected() -> tuple[type[Exception], ...]:
+    """Returns the errors that are the user's to mend, TensorFlow's among them once it is loaded."""
+    loaded = sys.modules.get("tensorflow")
+    return (*EXPECTED, *(getattr(loaded.errors, name) for name in OF_TENSORFLOW)) if loaded else EXPECTED
+
+
+def in_words(error: Exception) -> str:
+    """Returns what went wrong; TensorFlow's own errors have every line of the program in them."""
+    loaded = sys.modules.get("tensorflow")
+    if loaded is None or not isinstance(error, loaded.errors.OpError):
+        return str(error)
+    if isinstance(error, loaded.errors.UnavailableError | loaded.errors.AbortedError):
+        return (
+            "another worker ended or cannot be reached: start the same command on all workers again, it goes on from "
+            "the newest checkpoint."
+        )
+    return f"{type(error).__name__}: {error.message.splitlines()[0][:300]}"
