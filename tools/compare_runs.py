@@ -18,15 +18,9 @@ import numpy as np
 
 from hmnas_tf.storage.variables_file import read_arrays
 
-FREE = {
-    "bytes",
-    "git_commit",
-    "gzip_bytes",
-    "machine",
-    "measured_ms",
-    "seconds",
-    "versions",
-}  # keys at any depth
+FREE = {  # keys at any depth; the files of artifacts hold dates and names of temporary places
+    *("bytes", "git_commit", "gzip_bytes", "machine", "measured_ms", "seconds", "sha256", "versions")
+}
 TEXTS = ("genotype.json", "architecture.jsonl")  # compared as they are
 SHOWN = 3  # differences of one file that are named
 
