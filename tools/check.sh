@@ -8,15 +8,14 @@ STAMP="$VENV/hmnas_tf-installed.toml" # pyproject.toml as it was when the packag
 
 heading() { printf '\n== %s\n' "$*"; }
 
+source tools/pythons.sh
+
 find_python() {
-    local name
-    for name in python3.11 python3.12 python3; do
-        if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))'; then
-            echo "$name"
-            return
-        fi
+    local version
+    for version in "${VERSIONS[@]}"; do
+        python_of "$version" && return
     done
-    echo "tools/check.sh: expected Python 3.11 or 3.12 on PATH: install it, or pass VENV=PATH of an environment" >&2
+    echo "tools/check.sh: expected Python ${VERSIONS[*]} (any of them) on PATH: install one, or pass VENV=PATH of an environment" >&2
     return 1
 }
 

@@ -45,8 +45,7 @@ def fold(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: naming a layer that is of another kind, or does something else than these layers do by default.
     """
-    require_foldable(model)
-    folding = _Folding(model)
+    folding = _Folding(model, require_foldable(model))
     image = keras.Input(model.input_shape[1:], name=model.inputs[0].name)
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit + FRAMES * len(model.layers))  # it goes as deep as the network is
@@ -59,8 +58,7 @@ def fold(model: keras.Model) -> keras.Model:
 class _Folding:
     """Goes from the output to the input and hands down what is still to be done after each layer."""
 
-    def __init__(self, model: keras.Model):
-        made_by = {id(layer.output): layer for layer in model.layers}
+    def __init__(self, model: keras.Model, made_by: dict[int, keras.Layer]):
         self._sources: dict[str, list[keras.Layer]] = {}
         self._readers = dict.fromkeys((layer.name for layer in model.layers), 0)
         for layer in model.layers:

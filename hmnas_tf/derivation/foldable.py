@@ -30,8 +30,11 @@ PLAIN = {  # attributes of these layers that must be as they are by default, and
 }
 
 
-def require_foldable(model: keras.Model) -> None:
+def require_foldable(model: keras.Model) -> dict[int, keras.Layer]:
     """Refuses what would be folded into something else.
+
+    Returns:
+        By the `id` of each tensor the layer that makes it.
 
     Raises:
         ValueError: naming a layer that is of another kind, or does something else than these layers do by default.
@@ -55,7 +58,8 @@ def require_foldable(model: keras.Model) -> None:
         rank = len(keras.tree.flatten(layer.output)[0].shape)
         if getattr(layer, "axis", -1) not in (-1, rank - 1):
             raise ValueError(f"expected the channels as axis, received axis={layer.axis} in {layer.name!r}")
-    once = {id(layer.output) for layer in model.layers}
+    made_by = {id(layer.output): layer for layer in model.layers}
     read = [tensor for layer in model.layers for tensor in keras.tree.flatten(layer.input)]
-    if not {id(tensor) for tensor in (*read, *model.outputs)} <= once:
+    if not {id(tensor) for tensor in (*read, *model.outputs)} <= made_by.keys():
         raise ValueError("expected every layer to be applied once, received a network that uses some again")
+    return made_by

@@ -114,7 +114,10 @@ class Cell(keras.layers.Layer):
         return (*self._node_shape(second_shape, inner=True)[:3], self.nodes * self.channels)
 
     def call(self, first, second, weights, training=None, fixed=(False, False)):
-        states = [p(x, training=training)[0] for p, x in zip(self.preprocess, (first, second), strict=True)]
+        states = [
+            self.preprocess[source](x, training=training)[0] if self._reads(source) else None
+            for source, x in enumerate((first, second))
+        ]
         weights = ops.unstack(ops.cast(weights, self.compute_dtype), axis=0)
         rows = edges_from(self.nodes)
         incoming: list[list] = [[] for _ in range(self.nodes)]
@@ -139,6 +142,10 @@ class Cell(keras.layers.Layer):
         nodes = states[INPUTS:]
         living = next(node for node in nodes if node is not None)
         return ops.concatenate([ops.zeros_like(living) if n is None else n for n in nodes], axis=-1)
+
+    def _reads(self, source: int) -> bool:
+        """Returns whether anything of a source is computed; what passes operations by always is."""
+        return self.partial_channels > 1 or self.mixed[source].computes
 
     def set_activity(self, table: Any) -> None:
         """Chooses what graphs that are built from now on compute; see `MixedOperation.set_activity`.

@@ -181,9 +181,10 @@ def odd_pixels(x: Any) -> Any:
 def apart(x: Any, rate: int) -> Any:
     """Returns `rate`**2 images for each image, each of every `rate`-th pixel, padded by zeros to one size.
 
-    [batch, height, width, channels] becomes [rate**2 * batch, ceil(height / rate), ceil(width / rate), channels].
+    [batch, height, width, channels] becomes [rate**2 * batch, ceil(height / rate), ceil(width / rate), channels]. A
+    convolution between this and `together` is one whose taps are `rate` pixels apart.
     """
-    return tf.space_to_batch(x, [rate, rate], _missing(x.shape, rate))
+    return x if rate == 1 else tf.space_to_batch(x, [rate, rate], _missing(x.shape, rate))
 
 
 def together(parts: Any, rate: int, size: Sequence[int] | None = None) -> Any:
@@ -194,20 +195,6 @@ def together(parts: Any, rate: int, size: Sequence[int] | None = None) -> Any:
 
 def _missing(shape: Sequence[int], rate: int) -> list[list[int]]:
     return [[0, -size % rate] for size in shape[1:3]]
-
-
-def dilated(x: Any, rate: int, kernels: Sequence[Any]) -> list[Any]:
-    """Returns depthwise convolutions of one input with dilated kernels, padded to the size of the input.
-
-    The input is taken apart once for all kernels into images of every `rate`-th pixel, which are convolved undilated.
-
-    Args:
-        x: [batch, height, width, channels].
-        rate: distance of the kernels' taps, in pixels.
-        kernels: each [size, size, channels, 1].
-    """
-    parts = apart(x, rate)
-    return [together(depthwise(parts, kernel), rate, x.shape[1:3]) for kernel in kernels]
 
 
 def replicas() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
 
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
@@ -57,13 +56,10 @@ class MaskedDepthwiseConv2D(MaskedKernel):
         self._add_kernel(shape, self.kernel_size**2, pixels)
 
     def call(self, inputs):
-        if self.dilation_rate == 1:
-            return [fused.depthwise(x, kernel, self.strides) for x, kernel in self.pair(inputs)]
-        kernels = ops.unstack(self.masked_kernel(), self.edges)
-        if len(inputs) == 1:
-            return fused.dilated(inputs[0], self.dilation_rate, kernels)
-        pairs = zip(inputs, kernels, strict=True)
-        return [fused.dilated(x, self.dilation_rate, [kernel])[0] for x, kernel in pairs]
+        rate = self.dilation_rate
+        parts = [fused.apart(x, rate) for x in inputs]  # each once, however many kernels read it
+        results = [fused.depthwise(x, kernel, self.strides) for x, kernel in self.pair(parts)]
+        return [fused.together(y, rate, self.size) for y in results]
 
     def get_config(self):
         return super().get_config() | {

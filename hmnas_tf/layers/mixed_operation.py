@@ -94,6 +94,11 @@ class MixedOperation(keras.layers.Layer):
         columns = [(ACTIVE,) * self.edges] * len(self.candidates) if table is None else table.T
         self.activities: tuple[Activity, ...] = tuple(activity_of(column) for column in columns)
 
+    @property
+    def computes(self) -> bool:
+        """Whether graphs that are built from now on compute anything of the input, see `set_activity`."""
+        return max(map(max, self.activities)) > GONE
+
     def build(self, inputs_shape, weights_shape=None):
         for candidate in self.candidates:
             candidate.build(inputs_shape)

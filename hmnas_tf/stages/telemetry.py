@@ -97,14 +97,18 @@ class EpochTelemetry(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
-        self._step_ends: list[float] = []
+        self._first_end = self._last_end = self._started
+        self._counted = 0  # steps
         # After a restart within an epoch only the rest of it is counted.
         steps = (self.params or {}).get("steps") or self.steps_per_epoch
         what = f"{self.name} epoch {epoch + 1}/{self.epochs}, steps"
         self._steps = Progress(self.say_steps, what, steps, every=WITHIN_EPOCH)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._step_ends.append(time.monotonic())
+        self._last_end = time.monotonic()
+        if not self._counted:
+            self._first_end = self._last_end
+        self._counted += 1
         self._steps.done(batch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -125,8 +129,9 @@ class EpochTelemetry(keras.callbacks.Callback):
 
     def _without_building(self) -> float:
         """Returns what the first epoch would have taken with its graph built, 0 if its steps were too few to tell."""
-        ends = self._step_ends
-        return self.steps_per_epoch * (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 0.0
+        if self._counted < 2:
+            return 0.0
+        return self.steps_per_epoch * (self._last_end - self._first_end) / (self._counted - 1)
 
 
 def _strongest(logs: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hmnas_tf.derivation.evaluation_network import evaluation_network
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.derivation.training_network import training_network
+from hmnas_tf.layers import fused
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 
 
@@ -107,6 +108,14 @@ def test_the_auxiliary_head_reads_cell_two_thirds_and_is_darts(network, genotype
     channels = read.shape[-1]
     expected = channels * 128 + 2 * 128 + 4 * 128 * 768 + 2 * 768 + 768 * 5 + 5
     assert sum(np.prod(v.shape) for layer in own.values() for v in layer.trainable_variables) == expected
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_auxiliary_heads_statistics_are_those_of_all_replicas(network, genotype, monkeypatch, replicas):
+    monkeypatch.setattr(fused, "replicas", lambda: replicas)
+    trained = training_network(network, genotype, drop_path=False, auxiliary=True)
+    norms = [trained.get_layer(f"auxiliary_bn_{number}") for number in (1, 2)]
+    assert [norm.synchronized for norm in norms] == [replicas > 1] * 2
 
 
 def test_the_auxiliary_head_reads_earlier_cells_only(make_supernet):

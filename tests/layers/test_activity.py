@@ -104,3 +104,19 @@ def test_a_node_that_nothing_computes_is_zeros(images, randomise):
     np.testing.assert_array_equal(cell.call(x, x, weights, training=True), full)
     assert not full.numpy()[..., :4].any()
     assert full.numpy()[..., 4:].any()
+
+
+def test_an_input_that_nothing_reads_is_not_preprocessed(images, randomise):
+    cell = Cell(4, nodes=2, operations=("sep_conv_3x3", "identity"))
+    x = tf.convert_to_tensor(images(2, 8, 8, 3))
+    cell.build(x.shape, x.shape)
+    randomise(cell)
+    weights = np.ones((5, 2), np.float32)
+    weights[[0, 2]] = 0.0  # of the edges that leave the first input
+    full = cell.call(x, x, weights, training=True)
+    before = [statistics(preprocess) for preprocess in cell.preprocess]
+    cell.set_activity(np.where(weights > 0, ACTIVE, GONE))
+    np.testing.assert_array_equal(cell.call(x, x, weights, training=True), full)
+    after = [statistics(preprocess) for preprocess in cell.preprocess]
+    assert all(np.array_equal(was, now) for was, now in zip(before[0], after[0], strict=True))
+    assert all((was != now).any() for was, now in zip(before[1], after[1], strict=True))

@@ -41,7 +41,7 @@ def test_the_first_command_installs_and_runs_the_quickstart():
     steps = blocks("sh")[0].strip().split(" && ")
     assert "\n" not in blocks("sh")[0].strip()
     make, install, run = (shlex.split(step) for step in steps)
-    assert make == ["python3.11", "-m", "venv", ".venv"]
+    assert make == ["python3", "-m", "venv", ".venv"]
     assert install == [".venv/bin/pip", "install", "--editable", ".[all]"]
     assert run[:3] == [".venv/bin/python", "-m", "hmnas_tf.search"]
     flag_file = ROOT / run[3].removeprefix("--flagfile=")
