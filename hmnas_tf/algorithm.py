@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,12 +12,11 @@ import tensorflow as tf
 from hmnas_tf.config import Config
 from hmnas_tf.console.progress import Say, counted, silent
 from hmnas_tf.data import ImageDataset, Pair, split_indices
-from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.reporting.results_table import derivation_lines
-from hmnas_tf.runs.construction import architecture, initial_network, regularization, searched_genotype
+from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of
+from hmnas_tf.runs.construction import architecture, initial_network, measure_searched, regularization
 from hmnas_tf.runs.preflight import check, named
 from hmnas_tf.runs.publication import SearchResult, publish, reread
 from hmnas_tf.runs.run import Run, opened, precision
@@ -24,6 +24,7 @@ from hmnas_tf.runs.run_report import report
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
 from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
+from hmnas_tf.stages.budgets import Budget
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fine_tuning import FineTuning
 from hmnas_tf.stages.mask_search import MaskSearch
@@ -81,14 +82,16 @@ def run_stages(run: Run) -> SearchResult:
 def search_architecture(run: Run) -> Supernet:
     """Stages 1 and 2 and what they leave, on the classes that are searched on; returns the masked supernet."""
     config = run.config
-    run = dataclasses.replace(run, dataset=run.dataset.of_random_classes(config.search_classes, config.seed))
+    final = run.dataset
+    run = dataclasses.replace(run, dataset=final.of_random_classes(config.search_classes, config.seed))
     if config.search_classes:
         run.folder.update(search_classes=list(run.dataset.class_names))
     keras.utils.set_random_seed(config.seed)
     supernet = run.new_supernet()
+    budgets = budgets_of(run, supernet, final.num_classes)
     meter = run.meter(supernet)
     train_supernet(run, supernet, meter)  # lines 1 to 5
-    search_masks(run, supernet, meter)  # lines 6 to 10
+    search_masks(run, supernet, meter, budgets)  # lines 6 to 10
     measure_searched(run, supernet)  # line 11
     return supernet
 
@@ -97,7 +100,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
     """Stage 1: weights and architecture parameters on two parts of the training set (§3.2)."""
     config, state = run.config, run.folder.state("supernet")
     if run.done("supernet"):
-        load_variables(state, supernet.variables)
+        load_variables(state, supernet.without_width_masks)
         return
     of_weights, of_architecture = split_indices(
         len(run.dataset.x_train), config.validation_fraction, run.seed("split")
@@ -148,7 +151,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
         searched=supernet,
     )
     meter.estimate_statistics()
-    save_variables(state, supernet.variables)
+    save_variables(state, supernet.without_width_masks)
     params = counting.parameters(supernet.network_weights)
     run.record(
         "supernet",
@@ -160,8 +163,8 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
     )
 
 
-def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
-    """Stage 2: the masks of operations, edges and weights (§3.3); rules that read no masks go without."""
+def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[Budget] = ()) -> None:
+    """Stage 2: the masks of operations, edges and weights (§3.3), within budgets if there are any."""
     config, state = run.config, run.folder.state("searched")
     if config.derivation not in READ_MASKS:
         return
@@ -177,6 +180,7 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
             weight_mask_optimizer=Adam(rates["weight"]),
             architecture_mask_optimizer=Adam(rates["architecture"]),
             operation_price=config.operation_price,
+            pressure=pressure_of(run, supernet, budgets, total),
         )
     run.say(
         f"Stage 2 of 3, mask search: {counted(config.mask_epochs, 'epoch')} of {counted(steps, 'step')}; "
@@ -192,31 +196,15 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter) -> None:
         epochs=config.mask_epochs,
         steps_per_epoch=steps,
         meter=meter,
-        observers=[Survivors(supernet), shrinking],
+        observers=[Survivors(supernet, stage.pressure), shrinking],
         searched=supernet,
     )
-    run.warn(alarms.nothing_pruned(supernet, config))
+    if config.budgets:
+        keep_budgets(run, supernet, budgets)
+    else:
+        run.warn(alarms.nothing_pruned(supernet, config))
     meter.estimate_statistics()
     save_variables(state, supernet.variables)
-
-
-def measure_searched(run: Run, supernet: Supernet) -> None:
-    """Records the network that survived, before it is trained any further (Table 3)."""
-    if run.done("searched"):
-        return
-    config, genotype = run.config, searched_genotype(run, supernet)
-    with run.building("what the masks leave, to measure it"):
-        network = derive(supernet, genotype, run.dataset.image_shape)
-    meter = run.meter(network)
-    if config.derivation not in READ_MASKS:  # mask search has re-estimated the statistics itself
-        meter.estimate_statistics()
-    run.say(derivation_lines(genotype, config.cell_sharing))
-    run.record(
-        "searched",
-        config.mask_epochs if config.derivation in READ_MASKS else 0,
-        test_error=meter.test_error(),
-        **counting.size_of(network),
-    )
 
 
 def fine_tune(run: Run, genotype: Genotype, network: keras.Model) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from hmnas_tf.console.contradictions import check_together
 from hmnas_tf.console.ranges import check_range
 from hmnas_tf.console.ranges import flag as _flag
 
@@ -16,6 +17,9 @@ MASK_INITIAL = (
     1e-2  # §3.3: every real mask starts here, above the threshold, so that a fresh mask is all ones
 )
 MASK_THRESHOLD = 5e-3  # §3.3: the paper prints 5e-31, which is 5e-3 with the mark of footnote 1
+LEAST_CHANNELS = (
+    2  # DECISION: of a cell, whatever its width mask says: a factorized reduce makes them in two parts
+)
 STATISTICS_BATCHES = 100  # DECISION: batches that batch statistics are re-estimated from, at most
 BATCH_NORM_MOMENTUM = 0.9  # DARTS, in Keras' convention
 BATCH_NORM_EPSILON = 1e-5  # DARTS
@@ -143,6 +147,15 @@ class Config:
         "Training loss, in nats, that an operation must save to survive; 0 is the paper's (DECISION).",
         low=0,
     )
+    max_parameters: int = _flag(
+        0, "Most parameters that the derived network may have; 0 is any number.", low=0
+    )
+    max_multiply_adds: int = _flag(
+        0, "Most multiply-adds of one image that the derived network may need; 0 is any number.", low=0
+    )
+    budget_penalty: float = _flag(
+        15.0, "kappa, in nats: how strongly mask search pays for what exceeds a budget (DECISION).", low=0
+    )
     mask_drop_at: float = _flag(0.5, "Stage fraction after which both mask rates are divided.", low=0, high=1)
     mask_drop_factor: float = _flag(10.0, "What both mask rates are divided by.", low=1)
 
@@ -219,35 +232,18 @@ class Config:
                 f"threshold={self.threshold} would remove everything at once, because masks start at {MASK_INITIAL}: "
                 "make it smaller (footnote 1 of the paper: robust within [0, 1e-2])."
             )
-        for name in ("initial_channels", "evaluation_channels"):
-            if getattr(self, name) % 2:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} is odd, but a factorized reduce splits channels into halves: make "
-                    "it even."
-                )
-            if getattr(self, name) % (2 * self.partial_channels):
-                raise ValueError(
-                    f"{name}={getattr(self, name)} cannot be split by partial_channels={self.partial_channels} into "
-                    f"even parts: take a multiple of {2 * self.partial_channels}."
-                )
-        if self.initial_weights == "inherited":
-            for name in ("genotype", "evaluation_cells", "evaluation_channels"):
-                if getattr(self, name):
-                    raise ValueError(
-                        f"{name}={getattr(self, name)!r} makes a network that can inherit no weights: pass "
-                        "initial_weights='random' with it."
-                    )
-        for name in ("operations", "formats", "quantize", "augmentation"):
-            value = getattr(self, name)
-            if not value or len(set(value)) != len(value):
-                raise ValueError(
-                    f"{name}={','.join(value)!r} must be a comma list of different names, at least one."
-                )
+        check_together(self)
 
     @property
     def searches(self) -> bool:
         """Whether a supernet is trained: neither a given architecture nor a random one with new weights needs it."""
         return not self.genotype and (self.derivation, self.initial_weights) != ("random", "random")
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """The budgets that are asked for, by the name of the cost."""
+        asked = {"parameters": self.max_parameters, "multiply_adds": self.max_multiply_adds}
+        return {name: value for name, value in asked.items() if value}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON-able values, lists for tuples."""

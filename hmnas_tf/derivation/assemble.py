@@ -30,6 +30,9 @@ class Parts(Protocol):
     def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str, weight: float) -> Any:
         """Applies `weight` times an operation of an edge of cell `index` to the channels that it reads."""
 
+    def channels(self, index: int) -> np.ndarray:
+        """Returns which of the channels of the plan exist in cell `index`, in order."""
+
     def classifier(self, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the classifier to pooled features."""
 
@@ -86,10 +89,10 @@ def _cell(
         nodes[target] = partial.stock_node(made, passing, f"{name}_node{target}")
     living = [nodes[INPUTS + position] for position in gene.living_nodes()]
     output = keras.layers.Concatenate(name=f"{name}_concat")(living) if len(living) > 1 else living[0]
-    if len(living) == len(gene.nodes):
+    kept = parts.channels(index)
+    if len(living) == len(gene.nodes) and len(kept) == plan.channels:
         return output, None
-    positions = [position * plan.channels + np.arange(plan.channels) for position in gene.living_nodes()]
-    return output, np.concatenate(positions)
+    return output, np.concatenate([position * plan.channels + kept for position in gene.living_nodes()])
 
 
 def term_name(index: int, edge: Edge, operation: str) -> str:

@@ -31,11 +31,18 @@ def derive(supernet: Supernet, genotype: Genotype, image_shape: tuple[int, int, 
         A functional model from `image` [batch, height, width, channels] to `logits` [batch, classes].
 
     Raises:
-        ValueError: if the genotype's topology is not the supernet's.
+        ValueError: if the genotype's topology or widths are not the supernet's.
     """
     if genotype.topology != supernet.topology:
         raise ValueError(f"genotype is for {genotype.topology}, but the supernet has {supernet.topology}.")
-    return assemble(genotype, image_shape, Inherited(supernet), "derived")
+    parts = Inherited(supernet)
+    for index in range(len(genotype.cells)):
+        if genotype.channels(index) != len(parts.channels(index)):
+            raise ValueError(
+                f"genotype has {genotype.channels(index)} channels in cell {index}, but the supernet's masks leave "
+                f"{len(parts.channels(index))}."
+            )
+    return assemble(genotype, image_shape, parts, "derived")
 
 
 class Inherited:
@@ -43,6 +50,12 @@ class Inherited:
 
     def __init__(self, supernet: Supernet):
         self.supernet = supernet
+        self.widths = supernet.widths()
+
+    def channels(self, index: int) -> np.ndarray:
+        """Returns which channels of a cell exist."""
+        kept = self.widths[index]
+        return np.arange(self.supernet.cells[index].channels) if kept is None else kept
 
     def stem(self, position: int, x: Any, name: str) -> Any:
         """Applies a stem."""
@@ -50,14 +63,16 @@ class Inherited:
 
     def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the preprocessing of a cell's input, `kept` of whose channels exist."""
-        return self.supernet.cells[index].preprocess[source].stock(x, name, inputs=kept)
+        preprocess = self.supernet.cells[index].preprocess[source]
+        return preprocess.stock(x, name, inputs=kept, channels=self.widths[index])
 
     def operation(self, index: int, edge: Edge, operation: str, x: Any, name: str, weight: float) -> Any:
         """Applies `weight` times an operation of an edge."""
         cell = self.supernet.cells[index]
         parallel = edges_from(cell.nodes)[edge.source].index(cell_edges(cell.nodes).index(edge))
         candidate = cell.mixed[edge.source].candidates[cell.operations.index(operation)]
-        return candidate.stock(x, name, parallel, weight)
+        kept = self.widths[index]
+        return candidate.stock(x, name, parallel, weight, *([] if kept is None else [kept]))
 
     def classifier(self, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the classifier to pooled features, `kept` of which exist."""

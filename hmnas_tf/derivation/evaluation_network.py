@@ -54,11 +54,15 @@ class Fresh:
         stem.build(x.shape)
         return stem.stock(x, name)
 
+    def channels(self, index: int) -> np.ndarray:
+        """Returns the first channels of a cell, as many as it has: with fresh weights all are alike."""
+        return np.arange(self.genotype.channels(index))
+
     def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the preprocessing of a cell's input to the channels that exist."""
         plan = self.genotype.topology.plans[index]
         kind = FactorizedReduce if source == 0 and plan.previous_reduction else ReluPointwiseNorm
-        layer = kind(plan.channels, affine=True)
+        layer = kind(self.genotype.channels(index), affine=True)
         layer.build(x.shape)
         return layer.stock(x, name)
 

@@ -48,7 +48,8 @@ def masked_cell(supernet: Supernet, index: int) -> CellGene:
             if genes:
                 edges.append(EdgeGene(row - part.start, float(beta[row]), genes))
         nodes.append(tuple(edges))
-    return CellGene(tuple(nodes))
+    kept = supernet.widths()[index]
+    return CellGene(tuple(nodes), 0 if kept is None else len(kept))
 
 
 def weight_density(supernet: Supernet, cell: int, row: int, operation: int) -> float:

@@ -125,7 +125,7 @@ class BatchNorm(keras.layers.Layer):
         Args:
             x: [batch, height, width, channels].
             values: of this edge, see `values`, each [channels].
-            factor: a number, or None for 1.
+            factor: a number, or one for each channel, [channels]; None for 1.
             training: as in `call`.
         """
         channels = x.shape[-1]
@@ -134,7 +134,7 @@ class BatchNorm(keras.layers.Layer):
             scale, offset = (values[name] * factor for name in ("gamma", "beta"))
         else:
             ones, offset = fused.constant(np.ones(channels)), fused.constant(np.zeros(channels))
-            scale = ones if factor is None else fused.fill(channels, ops.cast(factor, "float32"))
+            scale = ones if factor is None else _by_channel(ops.cast(factor, "float32"), channels)
         if not training:
             averages = values["moving_mean"], values["moving_variance"]
             return fused.normalize(x, scale, offset, *averages, BATCH_NORM_EPSILON), []
@@ -144,6 +144,22 @@ class BatchNorm(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"affine": self.affine, "edges": self.edges}
+
+
+def factor_of(weight: Any, width: Any) -> Any:
+    """Returns a factor for `BatchNorm.normalize`: a mixing weight times the binary width mask.
+
+    Args:
+        weight: a number, or None for 1.
+        width: which channels take part, [channels], or None for all.
+    """
+    if weight is None or width is None:
+        return width if weight is None else weight
+    return ops.cast(weight, width.dtype) * width
+
+
+def _by_channel(factor: Any, channels: int) -> Any:
+    return factor if len(factor.shape) else fused.fill(channels, factor)
 
 
 def move_averages(statistics: Sequence[Statistics]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops
 
+from hmnas_tf.config import LEAST_CHANNELS
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.learning import MASKS, is_fixed
 
@@ -35,3 +36,25 @@ def binarize(real_mask: Any, threshold: float) -> Any:
         return hard
     # A comparison has no gradient. The difference is exactly 0, so the value is exactly 0 or 1; its gradient is 1.
     return hard + (real_mask - ops.stop_gradient(real_mask))
+
+
+def living_channels(real_mask: Any, threshold: float) -> Any:
+    """Returns which channels of a cell take part: `binarize`, but never fewer than `LEAST_CHANNELS`.
+
+    Where masks leave fewer the highest real masks stay (DECISION); the gradient passes straight through all the same.
+
+    Args:
+        real_mask: one number a channel, float32 [channels].
+        threshold: tau.
+
+    Returns:
+        Exact zeros and ones, [channels].
+
+    >>> living_channels([0.002, 0.004, 0.001, 0.01], threshold=0.005).numpy().tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    soft = binarize(real_mask, threshold)
+    hard = ops.stop_gradient(soft)
+    _, highest = ops.top_k(ops.stop_gradient(fused.read(real_mask)), LEAST_CHANNELS)
+    kept = ops.max(ops.one_hot(highest, hard.shape[0], dtype=hard.dtype), axis=0)
+    return soft + (ops.maximum(hard, kept) - hard)

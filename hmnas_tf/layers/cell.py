@@ -34,7 +34,7 @@ class Cell(keras.layers.Layer):
 
     Inputs: the outputs of cells k-2 and k-1, [batch, height, width, any], and the mixing weights [edges, operations],
         with `partial_channels` [edges, operations + 1]. `fixed` tells which of the first two need no gradient, see
-        `Source`.
+        `Source`; `width` which of the C channels take part, zeros and ones [C], None for all.
     Output: [batch, height', width', nodes * channels].
 
     Raises:
@@ -113,9 +113,10 @@ class Cell(keras.layers.Layer):
         """Returns the shape of the result from the shape of the second input."""
         return (*self._node_shape(second_shape, inner=True)[:3], self.nodes * self.channels)
 
-    def call(self, first, second, weights, training=None, fixed=(False, False)):
+    def call(self, first, second, weights, training=None, fixed=(False, False), width=None):
+        own = {} if width is None else {"width": width}
         states = [
-            self.preprocess[source](x, training=training)[0] if self._reads(source) else None
+            self.preprocess[source](x, training=training, **own)[0] if self._reads(source) else None
             for source, x in enumerate((first, second))
         ]
         weights = ops.unstack(ops.cast(weights, self.compute_dtype), axis=0)
@@ -135,7 +136,7 @@ class Cell(keras.layers.Layer):
                     for row, y in zip(rows[source], passed, strict=True):
                         passing[cell_edges(self.nodes)[row].target - INPUTS].append(y)
                 own_fixed = source < INPUTS and fixed[source]
-                with Source(x, own_fixed) as node:
+                with Source(x, own_fixed, width) as node:
                     terms = self.mixed[source].terms(node, own, training)
                 for row, summands in zip(rows[source], terms, strict=True):
                     incoming[cell_edges(self.nodes)[row].target - INPUTS] += summands

@@ -12,7 +12,7 @@ from keras import ops, tree
 
 from hmnas_tf.layers import flat, fused
 from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING, Activity, rested
-from hmnas_tf.layers.batch_norm import BatchNorm, Statistics
+from hmnas_tf.layers.batch_norm import BatchNorm, Statistics, factor_of
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 from hmnas_tf.layers.masked_kernel import MaskedKernel, masked_rows
 from hmnas_tf.layers.source import Form, Source
@@ -45,13 +45,14 @@ class Edgewise(Protocol):
 
         Args:
             forms: of the source.
-            values: of this edge: the masked kernel of each of `kernels`, and of each of `batch_norms` what its
-                `normalize` needs.
-            weight: mixing weight of this edge, a number; None for 1.
+            values: of this edge: the masked kernel of each of `kernels`, of each of `batch_norms` what its
+                `normalize` needs, and behind `WIDTH` which channels of a tensor inside take part, None for all.
+            weight: mixing weight of this edge, a number or one for each channel; None for 1.
             training: as in `call`.
         """
 
 
+WIDTH = "width"  # of what all edges have in common: the binary width mask of their cell
 Values = dict[Any, Any]  # of layers by themselves
 Row = dict[str, Any]  # of one edge: kernels and others of all layers side by side, each [scalars]
 Term = Callable[[dict[Form, Any], Row, bool], tuple[Any, Any]]
@@ -108,7 +109,7 @@ class EdgeSum:
         if self.kernels:
             pieces = flat.from_row(row["kernel"], [kernel.kernel for kernel in self.kernels])
             values |= dict(zip(self.kernels, pieces, strict=True))
-        return values
+        return values | {WIDTH: row.get(WIDTH)}
 
     def _values_of_norms(self, training: bool | None) -> list[tuple[BatchNorm, str, Any]]:
         return [(norm, *item) for norm in self.batch_norms for item in norm.values(training).items()]
@@ -117,7 +118,7 @@ class EdgeSum:
         self, states: tuple[int, ...], fixed: bool, forms: dict[Form, Any], row: Row, training: bool
     ) -> tuple[Any, Any]:
         if is_fixed(WEIGHTS):
-            row = {name: x if name == "weights" else rested(x) for name, x in row.items()}
+            row = {name: x if name in ("weights", WIDTH) else rested(x) for name, x in row.items()}
         if fixed:
             forms = rested(forms)
         values, results = self._values(row, training), {}
@@ -127,11 +128,11 @@ class EdgeSum:
             if state == GONE:
                 statistics += [ops.zeros(2 * norm.moving_mean.shape[-1]) for norm in layer.batch_norms]
                 continue
-            own = {part: values[part] for part in (*layer.kernels, *layer.batch_norms)}
+            own = {part: values[part] for part in (*layer.kernels, *layer.batch_norms, WIDTH)}
             y, found = layer.term(
                 rested(forms) if state == RESTING else forms,
-                {k: rested(v) for k, v in own.items()} if state == RESTING else own,
-                weight,
+                {k: v if v is None else rested(v) for k, v in own.items()} if state == RESTING else own,
+                factor_of(weight, values[WIDTH]),
                 training,
             )
             results.setdefault(layer.apart, []).append(y)
@@ -177,11 +178,12 @@ def each_edge(
     reading = [layer for layer, own in zip(layers, activities, strict=True) if max(own) > GONE]
     forms = {form: source.form(form) for layer in reading for form in layer.reads}
     columns = {name: ops.unstack(x, edges) for name, x in edge_sum.rows(weights, training).items()}
+    common = {} if source.width is None else {WIDTH: source.width}
     results: list = [None] * edges
     statistics: list = [None] * edges
     for edge, states in enumerate(zip(*activities, strict=True)):
         if max(states) > GONE:
-            row = {name: column[edge] for name, column in columns.items()}
+            row = {name: column[edge] for name, column in columns.items()} | common
             results[edge], statistics[edge] = edge_sum.term(states, source.fixed)(forms, row, bool(training))
     if training and edge_sum.batch_norms:
         source.note(

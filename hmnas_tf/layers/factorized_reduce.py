@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from hmnas_tf.config import MASK_THRESHOLD
@@ -24,7 +25,7 @@ class FactorizedReduce(keras.layers.Layer):
     column at the end for it; DARTS cannot take them.
 
     Args:
-        channels: output channels, even.
+        channels: output channels, 2 or more; of an odd number the first convolution makes one more.
         edges: parallel reductions of the same input.
         affine: of the batch normalization.
         threshold: tau of the kernels' masks.
@@ -33,7 +34,7 @@ class FactorizedReduce(keras.layers.Layer):
     Output: a list of `edges` tensors [batch, ceil(height / 2), ceil(width / 2), channels].
 
     Raises:
-        ValueError: if `channels` is odd.
+        ValueError: if `channels` is below 2.
 
     >>> FactorizedReduce(6, edges=2)(keras.Input((8, 8, 4)))[1].shape
     (None, 4, 4, 6)
@@ -51,17 +52,17 @@ class FactorizedReduce(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if channels % 2:
+        if channels < 2:
             raise ValueError(
-                f"channels={channels} must be even: each of two convolutions makes half of them."
+                f"channels={channels} must be at least 2: each of two convolutions makes some of them."
             )
         self.channels = channels
         self.edges = edges
         self.affine = affine
         self.threshold = threshold
         self.even, self.odd = (
-            MaskedPointwise(channels // 2, edges=edges, threshold=threshold, name=name)
-            for name in ("even", "odd")
+            MaskedPointwise(filters, edges=edges, threshold=threshold, name=name)
+            for name, filters in (("even", channels - channels // 2), ("odd", channels // 2))
         )
         self.batch_norm = BatchNorm(affine=affine, edges=edges, name="batch_norm")
 
@@ -73,8 +74,8 @@ class FactorizedReduce(keras.layers.Layer):
         self.odd.build(half)
         self.batch_norm.build((*half[:3], self.channels))
 
-    def call(self, inputs, factors=None, training=None):
-        with Source(inputs) as source:
+    def call(self, inputs, factors=None, width=None, training=None):
+        with Source(inputs, width=width) as source:
             return self.read(source, factors, training=training)
 
     def read(self, source: Source, factors=None, training=None) -> list:
@@ -98,20 +99,26 @@ class FactorizedReduce(keras.layers.Layer):
         y = ops.concatenate([fused.pointwise(forms[form], values[k]) for form, k in pairs], axis=-1)
         return self.batch_norm.normalize(y, values[self.batch_norm], weight, training)
 
-    def stock(self, x, name: str, *, edge: int = 0, inputs=None, weight: float = 1.0):
-        """Applies `weight` times the function of one edge in stock layers; `inputs` as in `stock.pointwise`."""
+    def stock(self, x, name: str, *, edge: int = 0, inputs=None, channels=None, weight: float = 1.0):
+        """Applies `weight` times the function of one edge in stock layers; `inputs`, `channels`: see `stock`."""
+        made = np.arange(self.channels) if channels is None else channels
+        of_even, of_odd = made[made < self.even.filters], made[made >= self.even.filters] - self.even.filters
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
         shifted = x
         if any(self._pads):
             pads = tuple((0, pad) for pad in self._pads)
             shifted = keras.layers.ZeroPadding2D(pads, name=f"{name}_pad")(shifted)
         shifted = keras.layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_shift")(shifted)
+        settings = dict(edge=edge, inputs=inputs, strides=2)
         halves = [
-            stock.pointwise(x, self.even, f"{name}_even", edge=edge, inputs=inputs, strides=2),
-            stock.pointwise(shifted, self.odd, f"{name}_odd", edge=edge, inputs=inputs, strides=2),
+            stock.pointwise(pixels, convolution, f"{name}_{convolution.name}", channels=own, **settings)
+            for pixels, convolution, own in ((x, self.even, of_even), (shifted, self.odd, of_odd))
+            if len(own)
         ]
-        y = keras.layers.Concatenate(name=f"{name}_concat")(halves)
-        return stock.batch_normalization(y, self.batch_norm, f"{name}_bn", edge=edge, weight=weight)
+        y = keras.layers.Concatenate(name=f"{name}_concat")(halves) if len(halves) > 1 else halves[0]
+        return stock.batch_normalization(
+            y, self.batch_norm, f"{name}_bn", edge=edge, weight=weight, channels=channels
+        )
 
     def get_config(self):
         return super().get_config() | {

@@ -129,9 +129,8 @@ class MixedOperation(keras.layers.Layer):
             elif max(activity) > GONE:
                 same = candidate.shared(source, training)
                 if same is None:
-                    results.append(
-                        _without_gone(candidate.read(source, column, training=training), [activity])
-                    )
+                    read = candidate.read(source, column, training=training)
+                    results.append(_without_gone(read, [activity]))
                 else:
                     shared.append((same if max(activity) == ACTIVE else rested(same), column, activity))
         if own:

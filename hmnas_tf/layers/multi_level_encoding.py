@@ -145,10 +145,10 @@ class MultiLevelEncoding(keras.layers.Layer):
         self.built = True
 
     def _add(self, name: str, shape: tuple[int, ...], value: float | None = None) -> keras.Variable:
-        initializer = keras.initializers.RandomNormal(stddev=ARCHITECTURE_STDDEV)
-        if value is not None:
-            initializer = keras.initializers.Constant(value)
-        return self.add_weight(shape=shape, initializer=initializer, name=name, autocast=False)
+        initializer, own = keras.initializers.RandomNormal(stddev=ARCHITECTURE_STDDEV), {}
+        if value is not None:  # a mask, which is also assigned to in a step, by all replicas alike
+            initializer, own = keras.initializers.Constant(value), {"aggregation": "only_first_replica"}
+        return self.add_weight(shape=shape, initializer=initializer, name=name, autocast=False, **own)
 
     @property
     def architecture_parameters(self) -> list[keras.Variable]:

@@ -26,6 +26,9 @@ class Operation(keras.layers.Layer):
         threshold: tau of the kernels' masks.
     """
 
+    narrows = (
+        False  # whether it obeys `Source.width` inside too, and `stock` takes `channels`: for width masks
+    )
     reads: tuple[Form, ...] = ()  # of an operation that is computed edge by edge, see `Edgewise`
     apart = 1
 
@@ -93,7 +96,9 @@ class Operation(keras.layers.Layer):
         batch, height, width, channels = input_shape
         return (batch, halved(height, self.strides), halved(width, self.strides), channels)
 
-    def stock(self, x: Any, name: str, edge: int, weight: float = 1.0) -> Any:
+    def stock(
+        self, x: Any, name: str, edge: int, weight: float = 1.0, channels: np.ndarray | None = None
+    ) -> Any:
         """Applies `weight` times the operation of one edge in stock Keras layers to a Keras tensor.
 
         Args:
@@ -102,6 +107,8 @@ class Operation(keras.layers.Layer):
             edge: which of the edges.
             weight: the operation's importance times the edge's. The last batch normalization takes it as its scale;
                 where there is none a layer of its own holds it.
+            channels: positions of the channels that exist of what is read and made; None is all. Only operations that
+                `narrows` are asked for some.
         """
         raise NotImplementedError
 

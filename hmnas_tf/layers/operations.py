@@ -20,7 +20,7 @@ import keras
 from keras import ops
 
 from hmnas_tf.layers import fused, stock
-from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.batch_norm import BatchNorm, factor_of
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.operation import Operation
 from hmnas_tf.layers.separable import SeparableConvolution, SeparableUnit
@@ -50,6 +50,8 @@ class Pool(Operation):
         kind: `max`, which pads with minus infinity, or `average`, which leaves padded cells out of the mean.
     """
 
+    narrows = True
+
     def __init__(self, channels: int, *, kind: str, **kwargs):
         super().__init__(channels, **kwargs)
         self.kind = kind
@@ -74,13 +76,18 @@ class Pool(Operation):
 
     def _normalized(self, source: Source, weights: Any, training: bool | None) -> list:
         x = subsample(POOLS[self.kind][0](source.inputs, 3, strides=1, padding="same"), self.strides)
-        results, statistics = self.batch_norm.results([x], weights, training)
+        factors = weights
+        if source.width is not None:
+            own = [None] * self.batch_norm.edges if weights is None else ops.unstack(weights, self.edges)
+            factors = [factor_of(weight, source.width) for weight in own]
+        results, statistics = self.batch_norm.results([x], factors, training)
         source.note(statistics)
         return results
 
-    def stock(self, x, name, edge, weight=1.0):
+    def stock(self, x, name, edge, weight=1.0, channels=None):
         x = self.stock_pool(x, name)
-        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge, weight=weight)
+        own = dict(edge=edge, weight=weight, channels=channels)
+        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", **own)
 
     def stock_pool(self, x: Any, name: str) -> Any:
         """Applies the pool in stock layers without its batch normalization."""
@@ -94,6 +101,8 @@ class Pool(Operation):
 @package()
 class Identity(Operation):
     """The input as it is; a factorized reduce at stride 2."""
+
+    narrows = True
 
     def __init__(self, channels: int, **kwargs):
         super().__init__(channels, **kwargs)
@@ -130,9 +139,9 @@ class Identity(Operation):
             return self.reduce.read(source, weights, training=training)
         return weighted(source.inputs, weights, self.edges)
 
-    def stock(self, x, name, edge, weight=1.0):
+    def stock(self, x, name, edge, weight=1.0, channels=None):
         if self.reduce is not None:
-            return self.reduce.stock(x, name, edge=edge, weight=weight)
+            return self.reduce.stock(x, name, edge=edge, inputs=channels, channels=channels, weight=weight)
         return stock.weighted(x, weight, name)
 
 
@@ -140,10 +149,12 @@ class Identity(Operation):
 class Zero(Operation):
     """DARTS' `none`: zeros. HM-NAS does without, since its masks take an edge away."""
 
+    narrows = True
+
     def call(self, inputs, weights=None, training=None):
         return [ops.zeros_like(subsample(inputs, self.strides))] * self.edges
 
-    def stock(self, x, name, edge, weight=1.0):
+    def stock(self, x, name, edge, weight=1.0, channels=None):
         x = stock.subsample(x, self.strides, f"{name}_subsample")
         return keras.layers.Rescaling(0.0, name=f"{name}_zero")(x)
 

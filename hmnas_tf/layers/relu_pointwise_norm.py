@@ -20,7 +20,8 @@ class ReluPointwiseNorm(keras.layers.Layer):
         affine: of the batch normalization.
         threshold: tau of the kernel's mask.
 
-    Input: [batch, height, width, any]. Output: a list with one [batch, height, width, channels].
+    Input: [batch, height, width, any], and `width`, which of the channels take part, [channels], None for all.
+    Output: a list with one [batch, height, width, channels].
 
     >>> ReluPointwiseNorm(6)(keras.Input((8, 8, 4)))[0].shape
     (None, 8, 8, 6)
@@ -38,14 +39,15 @@ class ReluPointwiseNorm(keras.layers.Layer):
         self.pointwise.build(input_shape)
         self.batch_norm.build((*input_shape[:-1], self.channels))
 
-    def call(self, inputs, training=None):
-        return self.batch_norm(self.pointwise([ops.relu(inputs)]), training=training)
+    def call(self, inputs, width=None, training=None):
+        factors = None if width is None else [width]
+        return self.batch_norm(self.pointwise([ops.relu(inputs)]), factors, training=training)
 
-    def stock(self, x, name: str, *, inputs=None):
-        """Applies the same function in stock layers to a Keras tensor; `inputs` as in `stock.pointwise`."""
+    def stock(self, x, name: str, *, inputs=None, channels=None):
+        """Applies the same function in stock layers to a Keras tensor; `inputs`, `channels`: see `stock`."""
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
-        x = stock.pointwise(x, self.pointwise, f"{name}_pointwise", inputs=inputs)
-        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn")
+        x = stock.pointwise(x, self.pointwise, f"{name}_pointwise", inputs=inputs, channels=channels)
+        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", channels=channels)
 
     def get_config(self):
         own = {"channels": self.channels, "affine": self.affine, "threshold": self.threshold}

@@ -10,7 +10,7 @@ from keras import ops
 
 from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
-from hmnas_tf.layers.edgewise import Values
+from hmnas_tf.layers.edgewise import WIDTH, Values
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import halved
@@ -33,6 +33,8 @@ class SeparableUnit(DepthwiseOperation):
     Raises:
         ValueError: if an odd dilation above 1 comes with strides 2.
     """
+
+    narrows = True
 
     def __init__(self, channels: int, *, dilation_rate: int = 1, **kwargs):
         super().__init__(channels, **kwargs)
@@ -102,12 +104,13 @@ class SeparableUnit(DepthwiseOperation):
         y = (fused.linear(convolved, transposed) if is_fixed(WEIGHTS) else convolved)(x)
         return self.batch_norm.normalize(y, values[self.batch_norm], weight, training)
 
-    def stock(self, x, name, edge, weight=1.0):
+    def stock(self, x, name, edge, weight=1.0, channels=None):
+        own = dict(edge=edge, channels=channels)
         x = stock.subsample(x, self.subsampling, f"{name}_subsample")
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
-        x = stock.depthwise_conv2d(x, self.depthwise, f"{name}_depthwise", edge=edge)
-        x = stock.pointwise(x, self.pointwise, f"{name}_pointwise", edge=edge)
-        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", edge=edge, weight=weight)
+        x = stock.depthwise_conv2d(x, self.depthwise, f"{name}_depthwise", **own)
+        x = stock.pointwise(x, self.pointwise, f"{name}_pointwise", inputs=channels, **own)
+        return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", weight=weight, **own)
 
     def get_config(self):
         return super().get_config() | {"dilation_rate": self.dilation_rate}
@@ -116,6 +119,8 @@ class SeparableUnit(DepthwiseOperation):
 @package()
 class SeparableConvolution(DepthwiseOperation):
     """A separable convolution applied twice, the second time with stride 1."""
+
+    narrows = True
 
     def __init__(self, channels: int, **kwargs):
         super().__init__(channels, **kwargs)
@@ -142,9 +147,10 @@ class SeparableConvolution(DepthwiseOperation):
         return self.first.batch_norms + self.second.batch_norms
 
     def term(self, forms, values, weight, training):
-        between, before = self.first.term(forms, values, None, training)
+        between, before = self.first.term(forms, values, values[WIDTH], training)
         y, statistics = self.second.convolve(ops.relu(between), values, weight, training)
         return y, before + statistics
 
-    def stock(self, x, name, edge, weight=1.0):
-        return self.second.stock(self.first.stock(x, f"{name}_1", edge), f"{name}_2", edge, weight)
+    def stock(self, x, name, edge, weight=1.0, channels=None):
+        between = self.first.stock(x, f"{name}_1", edge, channels=channels)
+        return self.second.stock(between, f"{name}_2", edge, weight, channels)

@@ -28,11 +28,13 @@ class Source:
     Args:
         inputs: the state, [batch, height, width, channels].
         fixed: whether nothing that learns comes before it, so that operations need no gradient in it.
+        width: which channels of what operations make of it take part, zeros and ones [channels]; None is all.
     """
 
-    def __init__(self, inputs: Any, fixed: bool = False):
+    def __init__(self, inputs: Any, fixed: bool = False, width: Any = None):
         self.inputs = inputs
         self.fixed = fixed
+        self.width = width
         self._apart: dict[Form, Any] = {}
         self._statistics: list[Statistics] = []
 

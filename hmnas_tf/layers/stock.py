@@ -1,7 +1,8 @@
 """Stock Keras layers that take over the values of ours; with them every layer of ours can express itself.
 
 `x` is always a Keras tensor [batch, height, width, channels], `name` the new layer's, `edge` which of the parallel
-edges of the source is meant.
+edges of the source is meant. `inputs` and `channels` are the positions, in order, of the channels that still exist of
+what a layer reads and of what it makes; None is all.
 """
 
 from __future__ import annotations
@@ -34,21 +35,20 @@ def pointwise(
     *,
     edge: int = 0,
     inputs: np.ndarray | None = None,
+    channels: np.ndarray | None = None,
     strides: int = 1,
 ) -> Any:
-    """Applies a 1x1 convolution with a masked kernel of a `MaskedPointwise`.
-
-    Args:
-        inputs: positions of the input channels that still exist, in order; None is all.
-        strides: in both directions.
-    """
+    """Applies a 1x1 convolution with a masked kernel of a `MaskedPointwise`; `strides` in both directions."""
     kernel = _kernel(source)[edge]
     kernel = kernel if inputs is None else kernel[inputs]
-    layer = keras.layers.Conv2D(source.filters, 1, strides=strides, use_bias=False, name=name)
+    kernel = kernel if channels is None else kernel[:, channels]
+    layer = keras.layers.Conv2D(kernel.shape[1], 1, strides=strides, use_bias=False, name=name)
     return _apply(layer, x, [kernel[None, None]])
 
 
-def depthwise_conv2d(x: Any, source: MaskedKernel, name: str, *, edge: int = 0) -> Any:
+def depthwise_conv2d(
+    x: Any, source: MaskedKernel, name: str, *, edge: int = 0, channels: np.ndarray | None = None
+) -> Any:
     """Applies a depthwise convolution with a masked kernel of a `MaskedDepthwiseConv2D`."""
     padding = "same"
     if source.strides > 1:
@@ -62,10 +62,19 @@ def depthwise_conv2d(x: Any, source: MaskedKernel, name: str, *, edge: int = 0) 
         use_bias=False,
         name=name,
     )
-    return _apply(layer, x, [_kernel(source)[edge]])
+    kernel = _kernel(source)[edge]
+    return _apply(layer, x, [kernel if channels is None else kernel[:, :, channels]])
 
 
-def batch_normalization(x: Any, source: BatchNorm, name: str, *, edge: int = 0, weight: float = 1.0) -> Any:
+def batch_normalization(
+    x: Any,
+    source: BatchNorm,
+    name: str,
+    *,
+    edge: int = 0,
+    weight: float = 1.0,
+    channels: np.ndarray | None = None,
+) -> Any:
     """Applies `weight` times a batch normalization with the statistics of a `BatchNorm`.
 
     It is always affine: where the source is not, scale `weight` and offset 0 start from the same function (§3.4,
@@ -82,11 +91,12 @@ def batch_normalization(x: Any, source: BatchNorm, name: str, *, edge: int = 0, 
         synchronized=fused.replicas() > 1,  # it costs time where there is nothing to synchronise
         name=name,
     )
-    return _apply(layer, x, [weight * gamma, weight * beta, mean, variance])
+    values = [weight * gamma, weight * beta, mean, variance]
+    return _apply(layer, x, values if channels is None else [value[channels] for value in values])
 
 
 def dense(x: Any, source: keras.layers.Dense, name: str, *, inputs: np.ndarray | None = None) -> Any:
-    """Applies a dense layer with the values of `source`; `inputs` as in `pointwise`. Its results are float32."""
+    """Applies a dense layer with the values of `source`. Its results are float32."""
     kernel, bias = (np.asarray(w) for w in source.weights)
     layer = keras.layers.Dense(source.units, name=name, dtype="float32")
     return _apply(layer, x, [kernel if inputs is None else kernel[inputs], bias])

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from hmnas_tf.config import MASK_THRESHOLD
+from hmnas_tf.layers.binary_mask import living_channels
 from hmnas_tf.layers.cell import Cell
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
-from hmnas_tf.layers.masked_kernel import MaskedKernel
+from hmnas_tf.layers.masked_kernel import MaskedKernel, add_real_mask
 from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
 from hmnas_tf.layers.stem import Stem
 from hmnas_tf.space.topology import STEMS, Topology, sharing_groups
@@ -31,6 +34,10 @@ class Supernet(keras.Model):
         threshold: tau of all masks.
         renormalize: see `MultiLevelEncoding`.
         recompute: see `MixedOperation`.
+        width_masks: give each cell a real mask of its channels, for searches with a budget.
+
+    Raises:
+        ValueError: if there are width masks, and channels pass operations by or an operation cannot be narrowed.
 
     Input: [batch, height, width, channels], normalised images. Output: logits [batch, num_classes], float32.
     """
@@ -46,6 +53,7 @@ class Supernet(keras.Model):
         threshold: float = MASK_THRESHOLD,
         renormalize: bool = False,
         recompute: bool = False,
+        width_masks: bool = False,
         **kwargs,
     ):
         super().__init__(name="supernet", **kwargs)
@@ -82,6 +90,16 @@ class Supernet(keras.Model):
         ]
         self.pool = keras.layers.GlobalAveragePooling2D()
         self.classifier = keras.layers.Dense(num_classes, dtype="float32", name="classifier")
+        self.threshold = threshold
+        self.width_masks: list[keras.Variable] = []
+        if width_masks:
+            self._require_narrowing()
+            self.width_masks = [
+                add_real_mask(
+                    self, (plan.channels,), f"width_{plan.index}_mask", aggregation="only_first_replica"
+                )
+                for plan in topology.plans
+            ]
 
     def build(self, input_shape):
         """Builds every layer from the shape of the images, without tracing anything."""
@@ -100,10 +118,34 @@ class Supernet(keras.Model):
         first = self.stems[0](images, training=training)
         second = self.stems[1](first, training=training) if len(self.stems) > 1 else first
         fixed = (is_fixed(WEIGHTS),) * 2  # before the first cell there is no architecture
-        for cell, group in zip(self.cells, self.groups, strict=True):
-            y = cell(first, second, weights[group], training=training, fixed=fixed)
+        for index, (cell, group) in enumerate(zip(self.cells, self.groups, strict=True)):
+            own = {"width": self.width(index)} if self.width_masks else {}
+            y = cell(first, second, weights[group], training=training, fixed=fixed, **own)
             first, second, fixed = second, y, (fixed[1], False)
         return self.classifier(self.pool(second))
+
+    def _require_narrowing(self) -> None:
+        if self.topology.partial_channels > 1:
+            raise ValueError(
+                f"partial_channels={self.topology.partial_channels}: channels that pass operations by cannot be "
+                "masked, so there can be no budget: leave it at 1."
+            )
+        broad = [c.name for mixed in self.cells[0].mixed for c in mixed.candidates if not c.narrows]
+        if broad:
+            raise ValueError(
+                f"operations: {broad[0]!r} does not say that it can be made with fewer channels (`narrows`), so there "
+                "can be no budget with it."
+            )
+
+    def width(self, index: int) -> Any:
+        """Returns which channels of a cell take part, zeros and ones [channels], through which gradients pass."""
+        return living_channels(self.width_masks[index], self.threshold)
+
+    def widths(self) -> list[np.ndarray | None]:
+        """Returns for each cell the positions of the channels that take part, None for all."""
+        if not self.width_masks:
+            return [None] * len(self.cells)
+        return [np.flatnonzero(ops.convert_to_numpy(self.width(index))) for index in range(len(self.cells))]
 
     def set_activity(self, tables: Sequence[Any] | None = None) -> None:
         """Chooses what graphs that are built from now on compute; see `MixedOperation.set_activity`.
@@ -138,7 +180,13 @@ class Supernet(keras.Model):
     @property
     def real_masks(self) -> list[keras.Variable]:
         """All real masks (§3.3)."""
-        return self.architecture_masks + self.weight_masks
+        return self.architecture_masks + self.width_masks + self.weight_masks
+
+    @property
+    def without_width_masks(self) -> list[keras.Variable]:
+        """All variables that a supernet has with and without width masks."""
+        own = {id(variable) for variable in self.width_masks}
+        return [variable for variable in self.variables if id(variable) not in own]
 
     @property
     def network_weights(self) -> list[keras.Variable]:

@@ -6,9 +6,11 @@ import keras
 
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.evaluation_network import evaluation_network, with_classifier
-from hmnas_tf.derivation.rules import genotype_of, random_genotype
+from hmnas_tf.derivation.rules import READ_MASKS, genotype_of, random_genotype
 from hmnas_tf.derivation.training_network import training_network
+from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.reporting.results_table import derivation_lines
 from hmnas_tf.runs.preflight import given_genotype, topology_of
 from hmnas_tf.runs.run import Run
 from hmnas_tf.space.genotype import Genotype
@@ -45,6 +47,25 @@ def architecture(run: Run, supernet: Supernet | None) -> Genotype:
         )
     atomic.write_json(path, genotype.to_json())
     return genotype
+
+
+def measure_searched(run: Run, supernet: Supernet) -> None:
+    """Records the network that survived, before it is trained any further (Table 3)."""
+    if run.done("searched"):
+        return
+    config, genotype = run.config, searched_genotype(run, supernet)
+    with run.building("what the masks leave, to measure it"):
+        network = derive(supernet, genotype, run.dataset.image_shape)
+    meter = run.meter(network)
+    if config.derivation not in READ_MASKS:  # mask search has re-estimated the statistics itself
+        meter.estimate_statistics()
+    run.say(derivation_lines(genotype, config.cell_sharing))
+    run.record(
+        "searched",
+        config.mask_epochs if config.derivation in READ_MASKS else 0,
+        test_error=meter.test_error(),
+        **counting.size_of(network),
+    )
 
 
 def initial_network(run: Run, genotype: Genotype, supernet: Supernet | None) -> keras.Model:

@@ -79,6 +79,7 @@ class Run:
                 threshold=config.threshold,
                 renormalize=config.renormalize,
                 recompute=config.recompute,
+                width_masks=bool(config.budgets),
             )
             supernet.build((None, *self.dataset.image_shape))
         return supernet

@@ -132,6 +132,11 @@ def to_darts(genotype: Genotype, *, drop_importances: bool = False) -> DartsForm
     Raises:
         ValueError: saying what stands in the way.
     """
+    if genotype.narrowed:
+        raise ValueError(
+            "DARTS' form has one number of channels for all cells, which doubles at reductions, and this genotype has "
+            "widths of its own: it cannot be written in that form."
+        )
     if genotype.weighted and not drop_importances:
         raise ValueError(
             "DARTS' form knows no importances, and this genotype has some that are not 1: pass "

@@ -4,61 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
-from hmnas_tf.space.topology import INPUTS, Edge, Topology
+from hmnas_tf.space.genes import (
+    CellGene,
+    EdgeGene,
+    OperationGene,
+    cell_from_json,
+    check_cell,
+    edge_to_json,
+    entry,
+)
+from hmnas_tf.space.topology import INPUTS, Topology
 
-SCHEMA = 1
-
-
-class OperationGene(NamedTuple):
-    """A surviving operation: its importance after the softmax (Eq. 1) and the share of its weights that is not 0."""
-
-    name: str
-    alpha: float
-    density: float = 1.0
-
-
-class EdgeGene(NamedTuple):
-    """A surviving edge into a node: where it comes from, its importance (Eq. 2), its operations."""
-
-    source: int
-    beta: float
-    operations: tuple[OperationGene, ...]
-
-
-class CellGene(NamedTuple):
-    """A cell: for each intermediate node its surviving incoming edges; a node without any is dead."""
-
-    nodes: tuple[tuple[EdgeGene, ...], ...]
-
-    def living_nodes(self) -> tuple[int, ...]:
-        """Returns the positions, from 0, of the intermediate nodes that are alive."""
-        return tuple(n for n, edges in enumerate(self.nodes) if edges)
-
-    def uses(self, source: int) -> bool:
-        """Returns whether any surviving edge leaves `source`."""
-        return any(edge.source == source for edges in self.nodes for edge in edges)
-
-    def without_densities(self) -> CellGene:
-        """Returns the cell as if no weight were masked: cells that share alpha and beta are equal then."""
-        return CellGene(
-            tuple(
-                tuple(
-                    edge._replace(operations=tuple(o._replace(density=1.0) for o in edge.operations))
-                    for edge in edges
-                )
-                for edges in self.nodes
-            )
-        )
-
-    def edges(self) -> Iterator[tuple[Edge, EdgeGene]]:
-        """Yields every surviving edge with its gene."""
-        for n, edges in enumerate(self.nodes):
-            for gene in edges:
-                yield Edge(gene.source, INPUTS + n), gene
+__all__ = ["CellGene", "EdgeGene", "Genotype", "OperationGene"]
+SCHEMA = 2  # with a number of channels for each cell; without, 1 is written as it always was
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +41,22 @@ class Genotype:
         if len(self.cells) != self.topology.cells:
             raise ValueError(f"genotype has {len(self.cells)} cells, its topology {self.topology.cells}.")
         for index, cell in enumerate(self.cells):
-            _check_cell(index, cell, self.topology)
+            check_cell(index, cell, self.topology)
 
     @property
     def weighted(self) -> bool:
         """Whether importances were learned: hand rules and published architectures weigh everything 1."""
         genes = [gene for cell in self.cells for _, gene in cell.edges()]
         return any(gene.beta * operation.alpha != 1.0 for gene in genes for operation in gene.operations)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether cells have numbers of channels of their own."""
+        return any(cell.channels for cell in self.cells)
+
+    def channels(self, index: int) -> int:
+        """Returns the number of channels of a cell."""
+        return self.cells[index].channels or self.topology.plans[index].channels
 
     def needed_cells(self) -> tuple[int, ...]:
         """Returns the indices of the cells on a path to the output; the others need not be built."""
@@ -111,9 +81,15 @@ class Genotype:
             initial_channels: C of the first cell; 0 keeps it.
 
         Raises:
-            ValueError: if cells of one type differ, or a type is needed that this genotype has no cell of.
+            ValueError: if cells of one type differ or have widths of their own, or a type is needed that this genotype
+                has no cell of.
         """
         changes = {"cells": cells, "initial_channels": initial_channels}
+        if self.narrowed and any(changes.values()):
+            raise ValueError(
+                "genotype has cells with widths of their own, so it cannot be given other cells or channels: ask for "
+                "another size with a budget, or leave evaluation_cells and evaluation_channels at 0."
+            )
         topology = dataclasses.replace(self.topology, **{k: v for k, v in changes.items() if v})
         if topology.cells == self.topology.cells:
             return Genotype(topology, self.cells)
@@ -138,15 +114,16 @@ class Genotype:
         cells = []
         for plan, cell in zip(self.topology.plans, self.cells, strict=True):
             nodes = [
-                {"index": INPUTS + n, "edges": [_edge_to_json(edge) for edge in edges]}
+                {"index": INPUTS + n, "edges": [edge_to_json(edge) for edge in edges]}
                 for n, edges in enumerate(cell.nodes)
             ]
             kind = "reduction" if plan.reduction else "normal"
-            cells.append({"index": plan.index, "type": kind, "channels": plan.channels, "nodes": nodes})
+            channels = self.channels(plan.index)
+            cells.append({"index": plan.index, "type": kind, "channels": channels, "nodes": nodes})
         topology = dataclasses.asdict(self.topology) | {"operations": list(self.topology.operations)}
         if topology["partial_channels"] == 1:  # as files have it that are older than this setting
             del topology["partial_channels"]
-        return {"schema": SCHEMA, "topology": topology, "cells": cells}
+        return {"schema": SCHEMA if self.narrowed else 1, "topology": topology, "cells": cells}
 
     @staticmethod
     def from_json(data: Any) -> Genotype:
@@ -155,25 +132,26 @@ class Genotype:
         Raises:
             ValueError: naming the place, what was expected there and what came.
         """
-        if _get(data, "schema", int, "genotype") != SCHEMA:
+        schema = entry(data, "schema", int, "genotype")
+        if not 1 <= schema <= SCHEMA:
             raise ValueError(
-                f"genotype.schema is {data['schema']}, but this version reads schema {SCHEMA} only."
+                f"genotype.schema is {schema}, but this version reads schemas 1 to {SCHEMA} only."
             )
-        raw = {"partial_channels": 1} | _get(data, "topology", dict, "genotype")
+        raw = {"partial_channels": 1} | entry(data, "topology", dict, "genotype")
         numbers = ("initial_channels", "cells", "nodes", "partial_channels")
-        shape = {k: _get(raw, k, int, "genotype.topology") for k in numbers}
+        shape = {k: entry(raw, k, int, "genotype.topology") for k in numbers}
         for key, value in shape.items():
             if not 0 < value <= 4096:
                 raise ValueError(f"genotype.topology.{key}={value} must be between 1 and 4096.")
-        names = _get(raw, "operations", list, "genotype.topology")
-        stem = _get(raw, "stem", str, "genotype.topology")
+        names = entry(raw, "operations", list, "genotype.topology")
+        stem = entry(raw, "stem", str, "genotype.topology")
         if not all(isinstance(name, str) for name in names):
             raise ValueError("genotype.topology.operations must be a list of names.")
         topology = Topology(**shape, operations=tuple(names), stem=stem)
-        cells = _get(data, "cells", list, "genotype")
-        return Genotype(
-            topology, tuple(_cell_from_json(c, f"genotype.cells[{i}]") for i, c in enumerate(cells))
-        )
+        cells = entry(data, "cells", list, "genotype")
+        widths = schema > 1
+        genes = (cell_from_json(c, f"genotype.cells[{i}]", widths=widths) for i, c in enumerate(cells))
+        return Genotype(topology, tuple(genes))
 
     @staticmethod
     def loads(text: str) -> Genotype:
@@ -189,71 +167,3 @@ class Genotype:
                 f"genotype is not JSON ({error}): write it again with hmnas_tf.search."
             ) from error
         return Genotype.from_json(data)
-
-
-def _edge_to_json(edge: EdgeGene) -> dict[str, Any]:
-    operations = [operation._asdict() for operation in edge.operations]
-    return {"source": edge.source, "beta": edge.beta, "operations": operations}
-
-
-def _cell_from_json(data: Any, where: str) -> CellGene:
-    nodes = []
-    for n, node in enumerate(_get(data, "nodes", list, where)):
-        place, edges = f"{where}.nodes[{n}]", []
-        for e, edge in enumerate(_get(node, "edges", list, place)):
-            inner = f"{place}.edges[{e}]"
-            genes = tuple(
-                OperationGene(
-                    _get(gene, "name", str, inner),
-                    _number(gene, "alpha", inner),
-                    _number(gene, "density", inner, 1),
-                )
-                for gene in _get(edge, "operations", list, inner)
-            )
-            edges.append(EdgeGene(_get(edge, "source", int, inner), _number(edge, "beta", inner), genes))
-        nodes.append(tuple(edges))
-    return CellGene(tuple(nodes))
-
-
-def _get(data: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
-    if not isinstance(data, dict) or key not in data:
-        raise ValueError(f"{where} must be an object with the key {key!r}.")
-    value = data[key]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        expected = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        raise ValueError(f"{where}.{key} must be of type {expected}, but it is {type(value).__name__}.")
-    return value
-
-
-def _number(data: Any, key: str, where: str, high: float = math.inf) -> float:
-    value = _get(data, key, (int, float), where)
-    if isinstance(value, bool) or not 0 <= value <= min(high, 1e300):  # false for NaN, too
-        raise ValueError(f"{where}.{key}={value} must be a finite number, not below 0 nor above {high}.")
-    return float(value)
-
-
-def _check_cell(index: int, cell: CellGene, topology: Topology) -> None:
-    where = f"genotype cell {index}"
-    if len(cell.nodes) != topology.nodes:
-        raise ValueError(f"{where} has {len(cell.nodes)} nodes, its topology {topology.nodes}.")
-    if not cell.living_nodes():
-        raise ValueError(f"{where} has no living node: it would leave the network without a path.")
-    for edge, gene in cell.edges():
-        place = f"{where}, edge {edge.source}->{edge.target}"
-        if not 0 <= edge.source < edge.target:
-            raise ValueError(f"{place} must start at an earlier node.")
-        if edge.source >= INPUTS and not cell.nodes[edge.source - INPUTS]:
-            raise ValueError(f"{place} starts at a dead node.")
-        _check_names(place, [operation.name for operation in gene.operations], topology.operations)
-    for n, edges in enumerate(cell.nodes):
-        _check_names(
-            f"{where}, node {INPUTS + n}", [gene.source for gene in edges], range(INPUTS + n), least=0
-        )
-
-
-def _check_names(place: str, names: list, known: Any, least: int = 1) -> None:
-    test: Callable[[Any], bool] = known.__contains__
-    if len(names) < least or len(set(names)) != len(names) or not all(map(test, names)):
-        raise ValueError(
-            f"{place} lists {names}: expected different ones of {list(known)}, at least {least}."
-        )

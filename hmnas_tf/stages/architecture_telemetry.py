@@ -11,6 +11,7 @@ from hmnas_tf.networks.counting import parameterless
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import edges_into
 from hmnas_tf.stages import alarms
+from hmnas_tf.stages.budgets import Pressure
 from hmnas_tf.stages.telemetry import STRONGEST
 
 
@@ -90,14 +91,17 @@ class Survivors(keras.callbacks.Callback):
     - `architecture_margin_min`, `architecture_margin_mean`: smallest and mean of real mask - threshold over the masks
       of operations and edges; at or below 0 a mask has fallen.
     - `weight_margin_min`, `weight_margin_mean`: the same over the masks of weights.
+    - with budgets, for each: `NAME_cost` of what the masks leave, `NAME_bound` and `NAME_multiplier`, see `budgets`.
 
     Args:
         supernet: whose masks are searched; only read.
+        pressure: of budgets.
     """
 
-    def __init__(self, supernet: Supernet):
+    def __init__(self, supernet: Supernet, pressure: Pressure | None = None):
         super().__init__()
         self.supernet = supernet
+        self.pressure = pressure
 
     def on_epoch_end(self, epoch, logs=None):
         supernet = self.supernet
@@ -107,6 +111,8 @@ class Survivors(keras.callbacks.Callback):
         logs["weight_density"] = float(sum(m.sum() for m in masks) / sum(m.size for m in masks))
         logs |= margins("architecture", supernet.architecture_masks, threshold)
         logs |= margins("weight", supernet.weight_masks, threshold)
+        if self.pressure is not None:
+            logs |= self.pressure.report(int(self.model.optimizer.iterations.numpy()))
 
 
 def margins(kind: str, real_masks: Sequence[keras.Variable], threshold: float) -> dict[str, float]:

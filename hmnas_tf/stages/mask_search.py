@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.layers.activity import ACTIVE
+from hmnas_tf.stages.budgets import Pressure
 from hmnas_tf.stages.stage import Stage, apply, gradients
 
 
@@ -25,6 +26,7 @@ class MaskSearch(Stage):
         operation_price: training loss, in nats, that an operation of an edge must save to stay (DECISION). The loss of
             the supernet plus this price times the number of surviving operations is minimised; 0 is the paper's, which
             removes only what does harm, and in a supernet trained for a short time next to nothing does.
+        pressure: of budgets; then channels are searched too, with the rate of operations and edges.
 
     Input of `fit`: (images, labels).
     """
@@ -36,10 +38,12 @@ class MaskSearch(Stage):
         weight_mask_optimizer: keras.optimizers.Optimizer,
         architecture_mask_optimizer: keras.optimizers.Optimizer,
         operation_price: float = 0.0,
+        pressure: Pressure | None = None,
     ):
         super().__init__(supernet, name="mask_search")
         weight_mask_optimizer.build(supernet.weight_masks)
-        architecture_mask_optimizer.build(supernet.architecture_masks)
+        architecture_mask_optimizer.build(supernet.architecture_masks + supernet.width_masks)
+        self.pressure = pressure
         self.architecture_mask_optimizer = architecture_mask_optimizer
         self.operation_price = operation_price
         self.activities = [  # variables, because a resumed run must sum up in the same order: see `shrinking`
@@ -71,14 +75,24 @@ class MaskSearch(Stage):
 
     def train_step(self, data):
         images, labels = data
-        of_weights, of_architecture = self.network.weight_masks, self.network.architecture_masks
+        of_weights = self.network.weight_masks
+        of_architecture = self.network.architecture_masks + self.network.width_masks
+        step, pressure = tf.convert_to_tensor(self.optimizer.iterations.value), self.pressure
 
         def priced() -> tuple:
             loss, logits = self.loss_and_logits(images, labels)
             operations = tf.add_n([tf.reduce_sum(encoding.gates()) for encoding in self.network.encodings])
-            return loss + self.operation_price * operations, (loss, logits)
+            total, excess = loss + self.operation_price * operations, None
+            if pressure is not None:
+                costs, excess = pressure.excess(step)
+                total += pressure.added(costs, excess)
+            return total, (loss, logits, excess)
 
-        _, found, (loss, logits) = gradients(priced, [*of_weights, *of_architecture])
+        before = [] if pressure is None else pressure.states()
+        _, found, (loss, logits, excess) = gradients(priced, [*of_weights, *of_architecture])
         apply(self.optimizer, found[: len(of_weights)], of_weights)
         apply(self.architecture_mask_optimizer, found[len(of_weights) :], of_architecture)
+        if pressure is not None:
+            pressure.learn(excess)
+            pressure.settle(before, step)
         return self.count(loss, labels, logits)

@@ -36,6 +36,12 @@ COLUMNS = (  # those of the architecture are explained in `architecture_telemetr
     "architecture_margin_mean",
     "weight_margin_min",
     "weight_margin_mean",
+    "parameters_cost",
+    "parameters_bound",
+    "parameters_multiplier",
+    "multiply_adds_cost",
+    "multiply_adds_bound",
+    "multiply_adds_multiplier",
     "seconds",
 )
 # Before the names of operations in the logs. These are numbers, one an operation, because Keras' own callbacks read the
@@ -153,6 +159,10 @@ def _line(name: str, epoch: int, epochs: int, row: dict[str, Any]) -> str:
     if "parameterless_share" in row:
         parts.append(f"operation entropy {row['operation_entropy']:.3f}")
         parts.append(f"{100 * row['parameterless_share']:.0f} % of edges parameterless")
+    for name in ("parameters", "multiply_adds"):
+        if f"{name}_cost" in row:
+            cost, bound = (f"{row[f'{name}_{of}']:,.0f}" for of in ("cost", "bound"))
+            parts.append(f"{cost} of {bound} {name.replace('_', '-')}")
     if "operations" in row:
         survivors = f"{counted(row['operations'], 'operation')}, {counted(row['edges'], 'edge')}"
         parts.append(f"{survivors}, {100 * row['weight_density']:.1f} % weights")

@@ -1,0 +1,63 @@
+"""Settings that contradict each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def check_together(settings: Any) -> None:
+    """Refuses settings of a search that exclude each other, whatever the data are.
+
+    Args:
+        settings: a `Config`.
+
+    Raises:
+        ValueError: naming both settings, the value and what to do.
+    """
+    for name in ("initial_channels", "evaluation_channels"):
+        if getattr(settings, name) % 2:
+            raise ValueError(
+                f"{name}={getattr(settings, name)} is odd, but a factorized reduce splits channels into halves: make "
+                "it even."
+            )
+        if getattr(settings, name) % (2 * settings.partial_channels):
+            raise ValueError(
+                f"{name}={getattr(settings, name)} cannot be split by partial_channels={settings.partial_channels} "
+                f"into even parts: take a multiple of {2 * settings.partial_channels}."
+            )
+    if settings.initial_weights == "inherited":
+        for name in ("genotype", "evaluation_cells", "evaluation_channels"):
+            if getattr(settings, name):
+                raise ValueError(
+                    f"{name}={getattr(settings, name)!r} makes a network that can inherit no weights: pass "
+                    "initial_weights='random' with it."
+                )
+    for name in ("operations", "formats", "quantize", "augmentation"):
+        value = getattr(settings, name)
+        if not value or len(set(value)) != len(value):
+            raise ValueError(
+                f"{name}={','.join(value)!r} must be a comma list of different names, at least one."
+            )
+    if settings.budgets:
+        _check_budgets(settings)
+
+
+def _check_budgets(settings: Any) -> None:
+    """Refuses budgets that nothing could keep: they are met by learned masks, and by widths that masks make."""
+    name = f"max_{next(iter(settings.budgets))}"
+    wanted = f"{name}={getattr(settings, name)}"
+    for setting, plain, remedy in (
+        ("genotype", "", "a given architecture has the size it has: leave the budget out"),
+        ("operation_price", 0.0, "the budget sets prices itself: leave the price out"),
+        ("partial_channels", 1, "channels that pass operations by cannot be masked: leave it at 1"),
+        ("evaluation_cells", 0, "the budget is of the searched network: leave it at 0"),
+        ("evaluation_channels", 0, "the budget is of the searched network: leave it at 0"),
+    ):
+        value = getattr(settings, setting)
+        if value != plain:
+            raise ValueError(f"{wanted} and {setting}={value!r} contradict each other: {remedy}.")
+    if settings.derivation != "masks":
+        raise ValueError(
+            f"{wanted} and derivation={settings.derivation!r} contradict each other: only learned masks can meet a "
+            "budget; take derivation='masks', or leave the budget out."
+        )

@@ -1,0 +1,211 @@
+"""What the masks leave of a supernet costs: parameters and multiply-adds, exactly, as a function of the masks.
+
+With the binary masks as arguments the cost is a polynomial in which the masks of operations and edges stand to the
+power of one; the channels of a cell enter by their number n and by n**2. At zeros and ones it is what the derived
+network has, and its derivative in the mask of an operation or an edge is exactly what this mask costs: with it goes
+whatever only it needs, a node, a preprocessing, a cell. For that, "any of these is 1" is written as 1 - prod(1 - mask),
+no maximum. Only where a cell is left without any path, and keeps one all the same, is the derivative not exact.
+
+The paper has no budget; all of this is a DECISION.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.layers.binary_mask import binarize
+from hmnas_tf.layers.cell import Cell
+from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
+from hmnas_tf.layers.masked_kernel import MaskedKernel
+from hmnas_tf.layers.multi_level_encoding import strongest_path
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.space.topology import INPUTS, cell_edges, edges_from, edges_into
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """The binary masks of a supernet, as tensors or arrays of zeros and ones.
+
+    Attributes:
+        operations: for each group of cells that share them, [edges, operations].
+        edges: for each group, [edges].
+        widths: for each cell, [channels].
+    """
+
+    operations: Sequence[Any]
+    edges: Sequence[Any]
+    widths: Sequence[Any]
+
+    @staticmethod
+    def of(supernet: Supernet) -> Masks:
+        """Returns those of a supernet with width masks; their gradients pass straight through to the real masks."""
+        encodings = supernet.encodings
+        return Masks(
+            [binarize(encoding.operation_mask, encoding.threshold) for encoding in encodings],
+            [binarize(encoding.edge_mask, encoding.threshold) for encoding in encodings],
+            [supernet.width(index) for index in range(len(supernet.cells))],
+        )
+
+    def exact(self) -> Masks:
+        """Returns them in float64, in which the cost of any network is counted exactly."""
+        parts = (self.operations, self.edges, self.widths)
+        return Masks(*([ops.cast(mask, "float64") for mask in part] for part in parts))
+
+    def flat(self) -> list[Any]:
+        """Returns all of them in one list: operations, edges, widths."""
+        return [*self.operations, *self.edges, *self.widths]
+
+
+Measure = Callable[[MaskedKernel], float]  # of a whole kernel, all edges together
+
+
+def _parameters(kernel: MaskedKernel) -> float:
+    return float(np.prod(kernel.kernel.shape))
+
+
+def _multiply_adds(kernel: MaskedKernel) -> float:
+    return _parameters(kernel) * kernel.positions
+
+
+# What a budget can be of: the measure of a convolution, and parameters for each channel of a batch normalization.
+MEASURES: dict[str, tuple[Measure, float]] = {
+    "multiply_adds": (_multiply_adds, 0.0),
+    "parameters": (_parameters, 2.0),
+}
+
+
+class Cost:
+    """The cost of what binary masks leave of a supernet.
+
+    It counts what `counting.size_of` counts of the derived network: `parameters` are its `params`, `multiply_adds` its
+    `flops`.
+
+    Args:
+        supernet: built, with width masks.
+        measure: name in `MEASURES`.
+        num_classes: of the classifier in the end; None is the supernet's.
+    """
+
+    def __init__(self, supernet: Supernet, measure: str, num_classes: int | None = None):
+        self.supernet = supernet
+        self.num_classes = num_classes or supernet.num_classes
+        self._of, self._of_norm = MEASURES[measure]
+        self._paths = [_path(encoding) for encoding in supernet.encodings]
+        # Of each cell the coefficients of n**2 and of n, each [edges, operations].
+        self._cells = [self._coefficients(cell) for cell in supernet.cells]
+        self._fixed = sum(self._of(c) for stem in supernet.stems for c in stem.convs)
+        self._fixed += sum(self._of_norm * sum(stem.filters) for stem in supernet.stems)
+        if measure == "parameters":
+            self._fixed += self.num_classes  # the classifier's biases
+
+    def _coefficients(self, cell: Cell) -> np.ndarray:
+        found = np.zeros((2, len(cell_edges(cell.nodes)), len(cell.operations)))
+        for mixed, rows in zip(cell.mixed, edges_from(cell.nodes), strict=True):
+            of_source = [_coefficients(c, self._of, self._of_norm) for c in mixed.candidates]
+            found[:, list(rows)] = np.transpose(of_source)[:, None]
+        return found
+
+    def __call__(self, masks: Masks) -> Any:
+        """Returns the cost, a number of the masks' dtype; float64 counts exactly."""
+        supernet, nodes = self.supernet, self.supernet.topology.nodes
+        groups = [
+            _living(*own, nodes) for own in zip(masks.operations, masks.edges, self._paths, strict=True)
+        ]
+        cells = range(len(supernet.cells))
+        gates, nodes_alive, reads = zip(*(groups[group] for group in supernet.groups), strict=True)
+        counts = [ops.sum(width) for width in masks.widths]
+        # What a cell puts out: the channels of its living nodes.
+        made = [count * alive for count, alive in zip(counts, nodes_alive, strict=True)]
+        stems = [float(stem.filters[-1]) for stem in supernet.stems]
+        before = [stems[0], stems[-1], *made]
+        total = self._fixed + made[-1] * self.num_classes
+        for index, needed in zip(cells, _needed(reads), strict=True):
+            own = self._of_cell(index, gates[index], counts[index])
+            for source in range(INPUTS):
+                each = self._of_preprocess(index, source, counts[index], before[index + source])
+                own = own + reads[index][source] * each
+            total = total + needed * own
+        return total
+
+    def _of_cell(self, index: int, gates: Any, count: Any) -> Any:
+        square, linear = (ops.cast(values, gates.dtype) for values in self._cells[index])
+        return ops.sum(gates * square) * count * count + ops.sum(gates * linear) * count
+
+    def _of_preprocess(self, index: int, source: int, count: Any, read: Any) -> Any:
+        preprocess = self.supernet.cells[index].preprocess[source]
+        kernels = [layer for layer in preprocess._flatten_layers() if isinstance(layer, MaskedKernel)]
+        # Of a factorized reduce both kernels together make all channels, at the same positions.
+        each = sum(self._of(kernel) for kernel in kernels) / sum(
+            kernel.kernel.shape[1] * kernel.kernel.shape[2] for kernel in kernels
+        )
+        return count * read * each + self._of_norm * count
+
+
+def _coefficients(candidate: Any, measure: Measure, of_norm: float) -> tuple[float, float]:
+    """Returns the cost of one edge's operation by its channels n: the coefficients of n**2 and of n."""
+    square = linear = 0.0
+    for layer in candidate._flatten_layers():
+        if isinstance(layer, MaskedKernel):
+            of_edge = measure(layer) / candidate.edges
+            if isinstance(layer, MaskedDepthwiseConv2D):
+                linear += of_edge / candidate.channels
+            else:
+                square += of_edge / candidate.channels**2
+        elif isinstance(layer, BatchNorm):
+            linear += of_norm
+    return square, linear
+
+
+def _path(encoding: Any) -> np.ndarray:
+    """Returns what a cell without any path would be left with, [edges, operations]; frozen in mask search."""
+    operations, edges = encoding.importances()
+    return ops.convert_to_numpy(strongest_path(operations * ops.expand_dims(edges, -1), encoding.nodes))
+
+
+def _any(values: Any, axis: int = 0) -> Any:
+    """Returns 1 - prod(1 - value): of zeros and ones whether any is 1."""
+    return 1.0 - ops.prod(1.0 - values, axis=axis)
+
+
+def _living(of_operations: Any, of_edges: Any, path: np.ndarray, nodes: int) -> tuple[Any, Any, list[Any]]:
+    """Returns what takes part in the cells of a group.
+
+    The gates are those of `multi_level_encoding.living_gates`, but differentiable also in what a node's death takes
+    along.
+
+    Returns:
+        The gates [edges, operations]; how many intermediate nodes are alive; for both inputs whether they are read.
+    """
+    # An edge stands outside the product over its operations, so that its mask, too, has the power of one.
+    on = of_edges * _any(of_operations, axis=1)
+    path = ops.cast(path, on.dtype) * ops.prod(1.0 - _alive(on, nodes)[INPUTS:])
+    on = on + ops.sum(path, axis=1)
+    alive = _alive(on, nodes)
+    sources = ops.take(alive, np.array([edge.source for edge in cell_edges(nodes)]))
+    gates = of_operations * ops.expand_dims(of_edges * sources, -1) + path
+    reads = [_any(ops.take(on, np.array(rows), axis=0)) for rows in edges_from(nodes)[:INPUTS]]
+    return gates, ops.sum(alive[INPUTS:]), reads
+
+
+def _alive(on: Any, nodes: int) -> Any:
+    """Returns for each node, inputs first, whether anything reaches it by edges that are `on`: [2 + nodes]."""
+    alive = ops.ones((INPUTS,), on.dtype)
+    for part in edges_into(nodes):
+        reached = _any(on[part.start : part.stop] * alive)
+        alive = ops.concatenate([alive, ops.expand_dims(reached, 0)])
+    return alive
+
+
+def _needed(reads: Sequence[Sequence[Any]]) -> list[Any]:
+    """Returns for each cell whether it is on a path to the output."""
+    needed: list[Any] = [1.0] * len(reads)
+    for index in reversed(range(len(reads) - 1)):
+        later = [needed[i] * reads[i][s] for i, s in ((index + 1, 1), (index + 2, 0)) if i < len(reads)]
+        needed[index] = _any(ops.stack(later))
+    return needed
