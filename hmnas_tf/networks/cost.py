@@ -101,8 +101,7 @@ class Cost:
         self._cells = [self._coefficients(cell) for cell in supernet.cells]
         self._fixed = sum(self._of(c) for stem in supernet.stems for c in stem.convs)
         self._fixed += sum(self._of_norm * sum(stem.filters) for stem in supernet.stems)
-        if measure == "parameters":
-            self._fixed += self.num_classes  # the classifier's biases
+        self._biases = float(self.num_classes) if measure == "parameters" else 0.0
 
     def _coefficients(self, cell: Cell) -> np.ndarray:
         found = np.zeros((2, len(cell_edges(cell.nodes)), len(cell.operations)))
@@ -113,6 +112,11 @@ class Cost:
 
     def __call__(self, masks: Masks) -> Any:
         """Returns the cost, a number of the masks' dtype; float64 counts exactly."""
+        stem, cells, classifier = self.parts(masks)
+        return sum(cells, stem + classifier)
+
+    def parts(self, masks: Masks) -> tuple[float, list[Any], Any]:
+        """Returns the cost of the stems, of each cell, and of the classifier."""
         supernet, nodes = self.supernet, self.supernet.topology.nodes
         groups = [
             _living(*own, nodes) for own in zip(masks.operations, masks.edges, self._paths, strict=True)
@@ -124,14 +128,14 @@ class Cost:
         made = [count * alive for count, alive in zip(counts, nodes_alive, strict=True)]
         stems = [float(stem.filters[-1]) for stem in supernet.stems]
         before = [stems[0], stems[-1], *made]
-        total = self._fixed + made[-1] * self.num_classes
+        parts = []
         for index, needed in zip(cells, _needed(reads), strict=True):
             own = self._of_cell(index, gates[index], counts[index])
             for source in range(INPUTS):
                 each = self._of_preprocess(index, source, counts[index], before[index + source])
                 own = own + reads[index][source] * each
-            total = total + needed * own
-        return total
+            parts.append(needed * own)
+        return self._fixed, parts, made[-1] * self.num_classes + self._biases
 
     def _of_cell(self, index: int, gates: Any, count: Any) -> Any:
         square, linear = (ops.cast(values, gates.dtype) for values in self._cells[index])

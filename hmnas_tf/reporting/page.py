@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hmnas_tf.reporting import architecture, artifacts, head, mistakes, settings, training
+from hmnas_tf.reporting import architecture, artifacts, budgets, head, mistakes, settings, training
 from hmnas_tf.reporting.elements import Html, element, joined, terms
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.style import STYLE
@@ -22,6 +22,7 @@ SECTIONS: dict[
     str, tuple[str, Callable[[Facts], Html]]
 ] = {  # id, title and content; without content it is left out
     "stages": ("Stages", head.stages),
+    "budgets": ("Asked and reached", budgets.budgets),
     "cells": ("The cells that were found", architecture.cells),
     "architecture": ("The architecture in numbers", architecture.charts),
     "curves": ("How training went", training.curves),

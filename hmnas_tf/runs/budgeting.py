@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hmnas_tf.console.progress import counted
-from hmnas_tf.networks.cost import MEASURES, Cost, Masks
+from hmnas_tf.networks.cost import Cost, Masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.run import Run
 from hmnas_tf.stages.budgets import Budget, Pressure
 from hmnas_tf.stages.projection import project, smallest_cost
 
-UNITS = {"multiply_adds": "multiply-add", "parameters": "parameter"}  # by name in `MEASURES`
+UNITS = {"multiply_adds": "multiply-add", "parameters": "parameter"}  # by name in `cost.MEASURES`
 
 
-def budgets_of(run: Run, supernet: Supernet, num_classes: int) -> list[Budget]:
+def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
     """Returns the budgets of a run, and says what networks of its space cost at least and at most.
 
     One that the whole supernet keeps is told and left out.
@@ -22,14 +22,14 @@ def budgets_of(run: Run, supernet: Supernet, num_classes: int) -> list[Budget]:
     Args:
         run: with its settings.
         supernet: built.
-        num_classes: of the network in the end, which may have more classes than it is searched on.
+        classes: of the network in the end, which may have more classes than it is searched on.
 
     Raises:
         ValueError: if a budget, or all of them together, cannot be met; it names the smallest that can.
     """
     budgets, entries = [], {}
     for name, asked in run.config.budgets.items():
-        cost = Cost(supernet, name, num_classes)
+        cost = Cost(supernet, name, classes)
         budget = Budget(name, float(asked), cost, float(cost(Masks.of(supernet).exact())))
         (smallest,) = (round(float(least)) for least in smallest_cost(supernet, [budget], [1.0]))
         whole, unit = round(budget.supernet), UNITS[name]
@@ -76,8 +76,15 @@ def pressure_of(run: Run, supernet: Supernet, budgets: Sequence[Budget], steps: 
     return Pressure(supernet, budgets, steps=steps, penalty=run.config.budget_penalty)
 
 
-def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget]) -> None:
-    """Brings what mask search has left within the budgets, exactly, and records what is reached."""
+def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget], classes: int) -> None:
+    """Brings what mask search has left within the budgets, exactly, and records what is reached.
+
+    Args:
+        run: with its settings.
+        supernet: after mask search.
+        budgets: of `budgets_of`.
+        classes: as there.
+    """
     if budgets:
         moved = project(supernet, budgets)
         run.say(
@@ -85,11 +92,10 @@ def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget]) -> Non
         )
     masks, entries = Masks.of(supernet).exact(), dict(run.folder.results["budgets"])
     for name, entry in entries.items():
-        reached = round(float(Cost(supernet, name, budgets[0].cost.num_classes if budgets else None)(masks)))
-        entries[name] = entry | {"reached": reached}
+        stem, cells, classifier = Cost(supernet, name, classes).parts(masks)
+        by_part = {"stem": stem} | {f"cell {i}": c for i, c in enumerate(cells)} | {"classifier": classifier}
+        parts = {part: round(float(cost)) for part, cost in by_part.items()}
+        reached = sum(parts.values())
+        entries[name] = entry | {"reached": reached, "parts": parts}
         run.say(f"budget: {counted(reached, UNITS[name])} of {entry['asked']:,} asked for")
     run.folder.update(budgets=entries)
-
-
-if set(UNITS) != set(MEASURES):
-    raise LookupError("every measure of a cost needs its unit")

@@ -1,7 +1,8 @@
 """What masks leave is brought within budgets exactly, after mask search (a DECISION; the paper has no budget).
 
 Masks are ordered by how far they are above the threshold for what they cost, (M^r - tau) / marginal cost. The lowest go
-until every budget holds; then what still fits comes back, highest first. A budget is never exceeded.
+until every budget holds; then what still fits comes back, highest first. Where nothing fits and too little is used,
+one that is taken is exchanged for one that is not. A budget is never exceeded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hmnas_tf.space.topology import INPUTS, cell_edges
 from hmnas_tf.stages.budgets import Budget
 
 USED = 0.97  # of the tightest budget: below it what mask search took away comes back too
+TRIED = 50  # pairs of an exchange, each of which is measured
 OPERATION, CHANNEL = "operation", "channel"
 Item = tuple[str, int, tuple[int, ...]]  # kind, group or cell, place in its array
 
@@ -132,6 +134,8 @@ def project(supernet: Supernet, budgets: Sequence[Budget]) -> dict[str, int]:
     before = [part.copy() for parts in before for part in parts]
     _shrink(selection, margins, bounds)
     _fill(selection, margins, bounds)
+    while _exchange(selection, margins, bounds):
+        _fill(selection, margins, bounds)
     after = [*selection.operations, *selection.widths]
     _write(supernet, selection)
     return {
@@ -186,6 +190,36 @@ def _fill(selection: Selection, margins: Margins, bounds: np.ndarray) -> None:
             refused.add(item)  # costs of what is left out only rise as more is taken
         else:
             return
+
+
+def _exchange(selection: Selection, margins: Margins, bounds: np.ndarray) -> bool:
+    """Takes one item for another if too little is used and more is used then; returns whether it did.
+
+    The pair is the one whose masks lose least, among those that by their marginal costs use enough, else most.
+    """
+    totals, *prices = selection.measure()
+    used = np.max(totals / bounds)
+    if used >= USED:
+        return False
+
+    def priced(items: Iterator[Item]) -> list[tuple[Item, float, float]]:
+        return [(item, _price(item, prices, 1.0 / bounds), margins.of(item)) for item in items]
+
+    pairs = [
+        (min(used + more - less, USED), gained - lost, new, old)
+        for new, more, gained in priced(selection.items(taken=False))
+        for old, less, lost in priced(i for i in selection.items(taken=True) if selection.can_go(i))
+        if less < more and used + more - less <= 1.0
+    ]
+    for *_, new, old in sorted(pairs, key=lambda pair: pair[:2], reverse=True)[:TRIED]:
+        selection.put(old, False)
+        selection.put(new, True)
+        after = selection.measure()[0]
+        if (after <= bounds).all() and np.max(after / bounds) > used:
+            return True
+        selection.put(new, False)
+        selection.put(old, True)
+    return False
 
 
 def _write(supernet: Supernet, selection: Selection) -> None:

@@ -93,15 +93,20 @@ def test_what_is_within_already_stays_as_it_is(supernet, budgets):
     assert sum(int((a & (b <= supernet.threshold)).sum()) for a, b in zip(after, before, strict=True)) == 0
 
 
-def test_the_cheapest_for_what_it_is_worth_goes_first(supernet, budgets):
-    """All masks are equally high but one: the lower it is, the sooner it goes."""
+def test_the_lowest_for_what_it_costs_goes(supernet, budgets):
+    """All masks are equally high but one, whose operation is just what has to go."""
     set_masks(supernet, lambda shape: np.full(shape, 1e-2))
-    mask = supernet.encodings[0].operation_mask
+    mask, budget = supernet.encodings[0].operation_mask, budgets["parameters"]
+    (whole,) = costs(supernet, [budget])
     values = mask.numpy()
+    values[1, 0] = 0.0
+    mask.assign(values)
+    (without,) = costs(supernet, [budget])
     values[1, 0] = 5.001e-3
     mask.assign(values)
-    project(supernet, [asked(budgets["parameters"], 0.97)])
-    assert supernet.encodings[0].operation_mask.numpy()[1, 0] <= supernet.threshold
+    assert without < whole
+    assert project(supernet, [of_size(budget, whole - 1)]) == {"gone": 1, "back": 0}
+    assert mask.numpy()[1, 0] <= supernet.threshold
 
 
 def test_the_smallest_network_is_found_even_where_masks_want_the_largest(supernet, budgets):

@@ -1,0 +1,47 @@
+"""What size was asked for, what was reached, and where it went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hmnas_tf.reporting.elements import Html, element, joined, table
+from hmnas_tf.reporting.facts import Facts
+
+
+def budgets(facts: Facts) -> Html:
+    """Returns the budgets of a run with what they led to; nothing of a run without one."""
+    entries: Mapping[str, Any] = facts.results.get("budgets", {})
+    if not entries:
+        return Html()
+    rows = [
+        (
+            name.replace("_", "-"),
+            f"{entry['asked']:,}",
+            f"{entry['reached']:,}" if "reached" in entry else "",
+            f"{100 * entry['reached'] / entry['asked']:.1f} %" if "reached" in entry else "",
+            f"{entry['smallest']:,}",
+            f"{entry['supernet']:,}",
+        )
+        for name, entry in entries.items()
+    ]
+    columns = ("Of", "Asked", "Reached", "Used", "Smallest network", "Whole supernet")
+    parts: list[object] = [table("Budgets", columns, rows, words=1)]
+    there = {name: entry["parts"] for name, entry in entries.items() if "parts" in entry}
+    if there:
+        names = list(next(iter(there.values())))
+        columns = ("Part", *(name.replace("_", "-") for name in there))
+        rows = [(name, *(f"{own[name]:,}" for own in there.values())) for name in names]
+        parts.append(table("Where it went", columns, rows, words=1))
+    if facts.genotype is not None and facts.genotype.narrowed:
+        plans = facts.genotype.topology.plans
+        rows = [(f"cell {p.index}", f"{facts.genotype.channels(p.index)}", f"{p.channels}") for p in plans]
+        parts.append(table("Channels", ("Cell", "Kept", "Of"), rows, words=1))
+    parts.append(
+        element(
+            "p",
+            "A budget is an upper bound; of the tightest one at least 97 % is used where the search space allows it. "
+            "The smallest network is the least that this search could have ended with.",
+        )
+    )
+    return joined(*parts)
