@@ -77,8 +77,9 @@ def in_own_processes() -> Callable[[], contextlib.AbstractContextManager]:
 @pytest.fixture(scope="session")
 def patterns(noisy_patterns) -> ImageDataset:
     """The noisy patterns as a data set."""
+    arrays = noisy_patterns(*map(np.random.default_rng, range(3)))
     names = ("ant", "bee", "cat", "dog")
-    return ImageDataset("patterns", "1", **noisy_patterns, class_names=names, augmentation=("crop",))
+    return ImageDataset("patterns", "1", **arrays, class_names=names, augmentation=("crop",))
 
 
 @pytest.fixture(scope="session")

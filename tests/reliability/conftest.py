@@ -36,8 +36,9 @@ SMALLEST = (
 @pytest.fixture(scope="session")
 def patterns(noisy_patterns, tmp_path_factory) -> Path:
     """The noisy patterns as an NPZ file."""
+    random = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("patterns") / "patterns.npz"
-    np.savez(path, **noisy_patterns)
+    np.savez(path, **noisy_patterns(random, random, random))
     return path
 
 
