@@ -1,4 +1,4 @@
-"""Every number of the paper, once, with the section it stands in (floor 0: pure Python).
+"""Every number of the paper, once, with the section it stands in (pure Python).
 
 A field of `Config` is a flag of the commands: its default, its range and its one-sentence help stand here and nowhere
 else. Values the paper does not give are marked DECISION.

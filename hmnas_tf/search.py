@@ -5,6 +5,7 @@ Running it again on the same `--workdir` continues where it stopped.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from pathlib import Path
@@ -21,6 +22,13 @@ class _Module(types.ModuleType):
         from hmnas_tf.algorithm import search
 
         return search(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What `help` and editors show: the arguments of the function."""
+        from hmnas_tf.algorithm import search
+
+        return inspect.signature(search)
 
 
 sys.modules[__name__].__class__ = _Module

@@ -1,3 +1,28 @@
-"""Loaded before every test: importing the package sets what TensorFlow reads when it is loaded."""
+"""Loaded before every test: importing the package sets what TensorFlow reads when it is loaded. And images for runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.random import Generator
 
 import hmnas_tf  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def noisy_patterns() -> Callable[..., dict[str, np.ndarray]]:
+    """Draws four patterns under noise, 8 x 8 x 1, that a network learns in a few steps: the arrays of an NPZ file."""
+
+    def draw(of_patterns: Generator, of_train: Generator, of_test: Generator) -> dict[str, np.ndarray]:
+        drawn = of_patterns.uniform(0, 255, (4, 8, 8, 1))
+        arrays = {}
+        for part, count, random in (("train", 160, of_train), ("test", 40, of_test)):
+            labels = np.arange(count) % 4
+            noise = random.normal(50, 40, (count, 8, 8, 1))
+            arrays[f"x_{part}"] = np.clip(0.6 * drawn[labels] + noise, 0, 255).astype(np.uint8)
+            arrays[f"y_{part}"] = labels
+        return arrays
+
+    return draw

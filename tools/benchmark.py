@@ -1,4 +1,4 @@
-"""Measures the speed of a search beside a supernet in PyTorch and writes the tables of docs/performance.md.
+"""Measures the speed of a search beside a supernet in PyTorch: docs/performance_*.csv and the page's tables of them.
 
 python tools/benchmark.py --into=docs/performance.md
 
@@ -22,7 +22,7 @@ from typing import Any
 
 from absl import app, flags
 from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS, core_count
-from measured_part import processor, publish, require_marks
+from measured_tables import processor, publish, require_places
 
 from hmnas_tf import command_line
 from hmnas_tf.storage import atomic
@@ -50,21 +50,11 @@ STEPS = (  # process, task, title, passes: forward, back to the inputs, to the k
     ("derived", "inference", "inference, half of all operations", 0),
 )
 PRODUCT = ("product", "product")  # process and task
+STEP_COLUMNS = ("ms", "least", "most", "cores busy", "against PyTorch", "GFLOP/s", "of the product's %")
+TABLES = ("conditions", "sizes", "steps", "processes")
 LONGEST_START = 600  # seconds
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list(
-    "cases", ["cifar", "fashion_mnist", "quickstart"], f"Sizes to measure, of {', '.join(CASES)}."
-)
-flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads, each measured by itself.")
-flags.DEFINE_integer("rounds", 7, "How often every step is timed.", lower_bound=1)
-flags.DEFINE_integer(
-    "compile_seconds", 0, "How long torch.compile may take to its first step; 0 leaves it out."
-)
-flags.DEFINE_string(
-    "into", None, "Markdown file whose part between the two marks is replaced; none prints it."
-)
-flags.DEFINE_string("json", None, "File that gets all single times; none writes none.")
 
 
 class Process:
@@ -138,14 +128,14 @@ def measured(case: dict[str, int], threads: int, rounds: int, compile_seconds: i
     tasks = [(kind, task) for kind, task, *_ in STEPS] + [PRODUCT]
     kinds = list(dict.fromkeys(kind for kind, _ in tasks))
     processes = {kind: Process(kind, case, threads, LONGEST_START) for kind in kinds}
-    compiled = ""
+    compiled = None  # what is to be said of it
     if compile_seconds:
+        compiled = ""
         try:
             processes["pytorch compiled"] = Process("pytorch compiled", case, threads, compile_seconds)
             tasks.append(("pytorch compiled", "search"))
-            compiled = "measured"
         except TimeoutError:
-            compiled = f"no first step within {compile_seconds} s"
+            compiled = f": no first step within {compile_seconds} s"
     times: dict[str, list] = defaultdict(list)
     for counts in [False] + [True] * rounds:
         for kind, task in tasks:
@@ -163,52 +153,83 @@ def measured(case: dict[str, int], threads: int, rounds: int, compile_seconds: i
     }
 
 
-def table(name: str, found: dict[str, Any]) -> list[str]:
-    """Returns the lines of one size with one number of threads."""
-    medians = {key: statistics.median(t["wall"] for t in rows) for key, rows in found["times"].items()}
-    busy = {
-        key: statistics.median(t["cpu"] / t["wall"] for t in rows) for key, rows in found["times"].items()
-    }
-    case, built = found["case"], found["built"]["search"]
-    ceiling = 2 * MATRIX**3 / medians["/".join(PRODUCT)] / 1e9
-    flops = 2 * built["multiply_adds"] * case["batch"]
-    lines = [
-        f"### {name}: C = {case['channels']}, {case['size']}x{case['size']}x{case['image_channels']}, batch "
-        f"{case['batch']}, {found['threads']} thread(s)",
-        "",
-        f"3 cells of {case['nodes']} nodes, {built['parameters']:,} weights, {flops / 1e9:.1f} GFLOP forward a batch. "
-        f"Product of two float32 matrices of {MATRIX} rows: {ceiling:.0f} GFLOP/s.",
-        "",
-        "| step | ms | least, most | cores busy | against PyTorch | GFLOP/s | of the product's |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = list(STEPS)
-    if "pytorch compiled/search" in medians:
-        rows.insert(1, ("pytorch compiled", "search", "PyTorch: search step, compiled", 5))
-    for kind, task, title, passes in rows:
-        key = f"{kind}/{task}"
-        walls = [1e3 * t["wall"] for t in found["times"][key]]
-        ratio = medians.get(f"pytorch/{task}", 0.0) / medians[key]
-        speed = passes * flops / medians[key] / 1e9
-        lines.append(
-            f"| {title} | {1e3 * medians[key]:.1f} | {min(walls):.1f}, {max(walls):.1f} | {busy[key]:.2f} | "
-            f"{f'{ratio:.2f}' if ratio else ''} | {f'{speed:.1f}' if passes else ''} | "
-            f"{f'{100 * speed / ceiling:.0f} %' if passes else ''} |"
+def rows_of_steps(size: str, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns a row for each step of one size with one number of threads."""
+    times = {key: [t["wall"] for t in steps] for key, steps in found["times"].items()}
+    medians = {key: statistics.median(walls) for key, walls in times.items()}
+    flops = flops_of(found)
+    steps = list(STEPS)
+    if found["compiled"] is not None:
+        steps.insert(
+            1, ("pytorch compiled", "search", f"PyTorch: search step, compiled{found['compiled']}", 5)
         )
-    lines += [
-        "",
-        "| process | start to first step, s | nodes of its graphs | most memory, GB |",
-        "|---|---|---|---|",
-    ]
+    rows = []
+    for kind, task, title, passes in steps:
+        row = {"size": size, "threads": found["threads"], "step": title} | dict.fromkeys(STEP_COLUMNS, "")
+        key = f"{kind}/{task}"
+        if key in times:
+            busy = statistics.median(t["cpu"] / t["wall"] for t in found["times"][key])
+            ends = {"least": min(times[key]), "most": max(times[key])}
+            row |= {"ms": f"{1e3 * medians[key]:.1f}", "cores busy": f"{busy:.2f}"}
+            row |= {end: f"{1e3 * seconds:.1f}" for end, seconds in ends.items()}
+            if f"pytorch/{task}" in medians:
+                row["against PyTorch"] = f"{medians[f'pytorch/{task}'] / medians[key]:.2f}"
+            if passes:
+                speed = passes * flops / medians[key] / 1e9
+                row |= {
+                    "GFLOP/s": f"{speed:.1f}",
+                    "of the product's %": f"{100 * speed / ceiling_of(found):.0f}",
+                }
+        rows.append(row)
+    return rows
+
+
+def flops_of(found: dict[str, Any]) -> float:
+    """Returns what a forward pass of a batch needs at least, two operations a multiply-add."""
+    return 2 * found["built"]["search"]["multiply_adds"] * found["case"]["batch"]
+
+
+def ceiling_of(found: dict[str, Any]) -> float:
+    """Returns the GFLOP/s of a product of matrices."""
+    seconds = [t["wall"] for t in found["times"]["/".join(PRODUCT)]]
+    return 2 * MATRIX**3 / statistics.median(seconds) / 1e9
+
+
+def row_of_size(size: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Returns what is computed: one size with one number of threads."""
+    case = found["case"]
+    return {
+        "size": size,
+        "threads": found["threads"],
+        "C": case["channels"],
+        "image": f"{case['size']}x{case['size']}x{case['image_channels']}",
+        "batch": case["batch"],
+        "nodes": case["nodes"],
+        "weights": found["built"]["search"]["parameters"],
+        "GFLOP forward a batch": f"{flops_of(found) / 1e9:.1f}",
+        "GFLOP/s of the product": f"{ceiling_of(found):.0f}",
+    }
+
+
+def rows_of_processes(size: str, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns a row for each process of one size with one number of threads."""
     timed = {key.split("/")[1] for key in found["times"]}
+    rows = []
     for kind, seconds in found["start_seconds"].items():
-        if kind == PRODUCT[0]:
-            continue
-        nodes = [f"{task} {count:,}" for task, count in found["built"][kind].items() if task in timed]
-        lines.append(f"| {kind} | {seconds:.1f} | {', '.join(nodes)} | {found['peak'][kind] / 1e9:.2f} |")
-    if found["compiled"]:
-        lines += ["", f"torch.compile: {found['compiled']}."]
-    return [*lines, ""]
+        if kind != PRODUCT[0]:
+            nodes = {task: count for task, count in found["built"][kind].items() if task in timed}
+            rows.append(
+                {
+                    "size": size,
+                    "threads": found["threads"],
+                    "process": kind,
+                    "start to first step, s": f"{seconds:.1f}",
+                    "nodes of a step's graph": sum(nodes.values()) - nodes.get("inference", 0) or "",
+                    "of inference": nodes.get("inference", ""),
+                    "most memory, GB": f"{found['peak'][kind] / 1e9:.2f}",
+                }
+            )
+    return rows
 
 
 def main(argv: list[str]) -> None:
@@ -223,20 +244,38 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(
             f"--threads={','.join(FLAGS.threads)}: expected numbers from 1 to {cores}, the cores here."
         )
-    require_marks(FLAGS.into)
+    require_places(FLAGS.into, TABLES)
     found = [
         (name, measured(CASES[name], int(number), FLAGS.rounds, FLAGS.compile_seconds))
         for name in FLAGS.cases
         for number in FLAGS.threads
     ]
-    lines = [f"{processor()}, {cores} cores; medians of {FLAGS.rounds} rounds.", ""]
-    lines += [line for name, result in found for line in table(name, result)]
+    tables = {
+        "conditions": [{"processor": processor(), "cores": cores, "rounds": FLAGS.rounds}],
+        "sizes": [row_of_size(name, result) for name, result in found],
+        "steps": [row for name, result in found for row in rows_of_steps(name, result)],
+        "processes": [row for name, result in found for row in rows_of_processes(name, result)],
+    }
     if FLAGS.json:
         atomic.write_json(FLAGS.json, [{"name": name, **result} for name, result in found])
-    publish(FLAGS.into, lines[:-1])
+    publish(FLAGS.into, tables)
 
 
 if __name__ == "__main__":
+    flags.DEFINE_list(
+        "cases", ["cifar", "fashion_mnist", "quickstart"], f"Sizes to measure, of {', '.join(CASES)}."
+    )
+    flags.DEFINE_list("threads", ["1", "2"], "Numbers of threads, each measured by itself.")
+    flags.DEFINE_integer("rounds", 7, "How often every step is timed.", lower_bound=1)
+    flags.DEFINE_integer(
+        "compile_seconds", 0, "How long torch.compile may take to its first step; 0 leaves it out."
+    )
+    flags.DEFINE_string(
+        "into",
+        None,
+        "Markdown file whose tables are replaced, and the CSV files beside it; none prints them.",
+    )
+    flags.DEFINE_string("json", None, "File that gets all single times; none writes none.")
     try:
         app.run(main)
     except (ValueError, OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Measures every artifact of a finished run and writes the tables of docs/deployment.md.
+"""Measures every artifact of a finished run and writes docs/deployment_*.csv and the page's tables of them.
 
 python tools/deployment_table.py --workdir=runs/quickstart --into=docs/deployment.md
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from measured_part import processor, publish, require_marks
+from measured_tables import processor, publish, require_places
 
 from hmnas_tf import command_line
 from hmnas_tf.exporters import artifacts, clean_process
@@ -24,11 +24,7 @@ from hmnas_tf.runs.publication import artifact_path, exported
 from hmnas_tf.storage.run_folder import RunFolder
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "Run folder of a finished search.", required=True)
-flags.DEFINE_string(
-    "into", None, "Markdown file whose part between the two marks is replaced; none prints it."
-)
-flags.DEFINE_integer("rounds", 5, "How often each artifact is run.", lower_bound=1)
+TABLES = ("conditions", "networks", "artifacts")
 
 
 def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[float, float]]:
@@ -47,37 +43,51 @@ def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[fl
     }
 
 
-def tables(results: dict[str, Any], times: dict[str, tuple[float, float]], rounds: int) -> list[str]:
-    """Returns the lines of both tables."""
+def tables(
+    results: dict[str, Any], times: dict[str, tuple[float, float]], rounds: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns the rows of the three tables.
+
+    Args:
+        results: of the run.
+        times: as `measured` returns them.
+        rounds: of which the times are medians.
+    """
     derived, found = results["derived"], results["artifacts"]
+    conditions = {"data set": results["dataset"]["name"], "test images": results["dataset"]["test_examples"]}
+    conditions |= {"processor": processor(), "cores": 1, "TensorFlow": results["versions"]["tensorflow"]}
     sizes = [("trained", derived["params_dense"], derived, "keras")]
     sizes.append(("folded", derived["folded"]["params"], derived["folded"], "keras_folded"))
-    lines = [
-        f"{results['dataset']['name']}, {results['dataset']['test_examples']:,} test images; {processor()}, one core; "
-        f"TensorFlow {results['versions']['tensorflow']}, medians of {rounds} rounds.",
-        "",
-        "| network | parameters | not 0 | multiply-adds | `.keras`, bytes | gzip, bytes |",
-        "|---|---|---|---|---|---|",
-    ]
-    for title, dense, size, name in sizes:
-        lines.append(
-            f"| {title} | {dense:,} | {size['params_nonzero']:,} | {size['flops']:,} | {found[name]['bytes']:,} | "
-            f"{found[name]['gzip_bytes']:,} |"
-        )
-    lines += [
-        "",
-        "| artifact | bytes | gzip, bytes | relative difference | test error % | batch of 1, ms | ratio "
-        "| batch of 32, ms | ratio |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    reference = times["keras"]
-    for name, artifact in found.items():
-        columns = [f"{ms:.2f} | {ms / base:.3f}" for ms, base in zip(times[name], reference, strict=True)]
-        lines.append(
-            f"| `{artifact['path'].removeprefix('model/')}` | {artifact['bytes']:,} | {artifact['gzip_bytes']:,} | "
-            f"{artifact['relative_difference']:.1e} | {artifact['test_error']:.2f} | {' | '.join(columns)} |"
-        )
-    return lines
+    return {
+        "conditions": [conditions | {"rounds": rounds}],
+        "networks": [
+            {
+                "network": title,
+                "parameters": dense,
+                "not 0": size["params_nonzero"],
+                "multiply-adds": size["flops"],
+                "`.keras`, bytes": found[name]["bytes"],
+                "gzip, bytes": found[name]["gzip_bytes"],
+            }
+            for title, dense, size, name in sizes
+        ],
+        "artifacts": [_row(artifact, times[name], times["keras"]) for name, artifact in found.items()],
+    }
+
+
+def _row(
+    artifact: dict[str, Any], times: tuple[float, float], reference: tuple[float, float]
+) -> dict[str, Any]:
+    row = {
+        "artifact": f"`{artifact['path'].removeprefix('model/')}`",
+        "bytes": artifact["bytes"],
+        "gzip, bytes": artifact["gzip_bytes"],
+        "relative difference": f"{artifact['relative_difference']:.1e}",
+        "test error %": f"{artifact['test_error']:.2f}",
+    }
+    for size, ms, base in zip((1, 32), times, reference, strict=True):
+        row |= {f"batch of {size}, ms": f"{ms:.2f}", f"ratio of {size}": f"{ms / base:.3f}"}
+    return row
 
 
 def main(argv: list[str]) -> None:
@@ -85,7 +95,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag.")
     workdir = Path(FLAGS.workdir)
-    require_marks(FLAGS.into)
+    require_places(FLAGS.into, TABLES)
     dataset, folder = command_line.recorded(workdir)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with artifacts.stored(dataset.x_test[:64]) as pixels:
@@ -94,6 +104,13 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Run folder of a finished search.", required=True)
+    flags.DEFINE_string(
+        "into",
+        None,
+        "Markdown file whose tables are replaced, and the CSV files beside it; none prints them.",
+    )
+    flags.DEFINE_integer("rounds", 5, "How often each artifact is run.", lower_bound=1)
     try:
         app.run(main)
     except (ValueError, OSError, RuntimeError) as error:

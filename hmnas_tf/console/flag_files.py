@@ -1,4 +1,4 @@
-"""Flag files, as the command line names them (floor 0: pure Python)."""
+"""Flag files, as the command line names them (pure Python)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of long work in plain lines, with the time left (floor 0: pure Python)."""
+"""Progress of long work in plain lines, with the time left (pure Python)."""
 
 from __future__ import annotations
 

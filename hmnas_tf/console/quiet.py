@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's notices of its start away from the user (floor 0: pure Python).
+"""Keeps TensorFlow's notices of its start away from the user (pure Python).
 
 TensorFlow 2.21 writes them to standard error before it reads TF_CPP_MIN_LOG_LEVEL. Here that variable is obeyed, with
 TensorFlow's meaning: 0 hides nothing, 1 info, 2 warnings too, 3 errors too. What the user has set is left as it is;

@@ -1,1 +1,1 @@
-"""The deployable artifacts: `.keras`, SavedModel, ONNX (floor 3)."""
+"""The deployable artifacts: `.keras`, SavedModel, ONNX, LiteRT."""

@@ -15,7 +15,13 @@ FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
 class DartsForm(NamedTuple):
-    """A normal and a reduction cell: two (operation, source) a node, node by node, and the nodes that are put out."""
+    """A normal and a reduction cell: two (operation, source) a node, node by node, and the nodes that are put out.
+
+    >>> cell = (("sep_conv_3x3", 0), ("skip_connect", 1))
+    >>> form = DartsForm(cell, (2,), cell, (2,))
+    >>> DartsForm.parse(str(form)) == form
+    True
+    """
 
     normal: tuple[tuple[str, int], ...]
     normal_concat: tuple[int, ...]
@@ -104,6 +110,12 @@ def from_darts(form: DartsForm, topology: Topology) -> Genotype:
 
     Raises:
         ValueError: if it has other nodes or operations, a node reads a source twice, or not all nodes are put out.
+
+    >>> cell = (("sep_conv_3x3", 0), ("skip_connect", 1))
+    >>> names = ("sep_conv_3x3", "identity")
+    >>> topology = Topology(initial_channels=16, cells=3, nodes=1, operations=names)
+    >>> from_darts(DartsForm(cell, (2,), cell, (2,)), topology).count()
+    {'edges': 6, 'operations': 6}
     """
     genes = {False: (form.normal, form.normal_concat), True: (form.reduce, form.reduce_concat)}
     cells = {reduction: _cell(*gene, topology.nodes) for reduction, gene in genes.items()}
@@ -131,6 +143,10 @@ def to_darts(genotype: Genotype, *, drop_importances: bool = False) -> DartsForm
 
     Raises:
         ValueError: saying what stands in the way.
+
+    >>> from hmnas_tf.space.published import published
+    >>> to_darts(published("DARTS_V2", initial_channels=36, cells=20)).normal[:2]
+    (('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
     """
     if genotype.narrowed:
         raise ValueError(

@@ -18,7 +18,11 @@ CELL_SHARINGS = {  # which cells share alpha, beta and their masks: group of a c
 
 
 class Edge(NamedTuple):
-    """A directed edge of a cell; nodes 0 and 1 are the inputs, 2, 3, ... the intermediate nodes."""
+    """A directed edge of a cell; nodes 0 and 1 are the inputs, 2, 3, ... the intermediate nodes.
+
+    >>> Edge(source=0, target=2)
+    Edge(source=0, target=2)
+    """
 
     source: int
     target: int
@@ -29,6 +33,9 @@ def cell_edges(nodes: int) -> tuple[Edge, ...]:
 
     Args:
         nodes: intermediate nodes; 4 give 2 + 3 + 4 + 5 = 14 edges.
+
+    >>> [(edge.source, edge.target) for edge in cell_edges(2)]
+    [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
     """
     return tuple(Edge(s, t) for t in range(INPUTS, INPUTS + nodes) for s in range(t))
 
@@ -40,7 +47,11 @@ def edges_into(nodes: int) -> tuple[slice, ...]:
 
 
 def edges_from(nodes: int) -> tuple[tuple[int, ...], ...]:
-    """Returns, for each node that anything can leave, the rows of `cell_edges` that hold its outgoing edges."""
+    """Returns, for each node that anything can leave, the rows of `cell_edges` that hold its outgoing edges.
+
+    >>> edges_from(2)
+    ((0, 2), (1, 3), (4,))
+    """
     edges = cell_edges(nodes)
     sources = range(INPUTS + nodes - 1)
     return tuple(tuple(row for row, edge in enumerate(edges) if edge.source == s) for s in sources)
@@ -48,7 +59,12 @@ def edges_from(nodes: int) -> tuple[tuple[int, ...], ...]:
 
 @dataclasses.dataclass(frozen=True)
 class CellPlan:
-    """Where a cell stands: its channels, whether it halves the resolution, and whether the cell before it did."""
+    """Where a cell stands: its channels, whether it halves the resolution, and whether the cell before it did.
+
+    >>> plans = Topology(initial_channels=16, cells=3, nodes=4, operations=("identity",)).plans
+    >>> [(plan.channels, plan.reduction) for plan in plans]
+    [(16, False), (32, True), (64, True)]
+    """
 
     index: int
     channels: int
@@ -128,7 +144,11 @@ class Topology:
 
 
 class StemPlan(NamedTuple):
-    """What a stem does: factor on C, factor on the resolution, and whether its two outputs differ in resolution."""
+    """What a stem does: factor on C, factor on the resolution, and whether its two outputs differ in resolution.
+
+    >>> STEMS["imagenet"]
+    StemPlan(multiplier=1, divides=8, reduces=True)
+    """
 
     multiplier: int
     divides: int
@@ -139,12 +159,21 @@ STEMS = {"cifar": StemPlan(STEM_MULTIPLIER, 1, False), "imagenet": StemPlan(1, 8
 
 
 def sharing_groups(plans: Sequence[CellPlan], sharing: str) -> tuple[int, ...]:
-    """Returns for each cell the number of its group; cells of a group share alpha and beta. Groups count from 0."""
+    """Returns for each cell the number of its group; cells of a group share alpha and beta. Groups count from 0.
+
+    >>> plans = Topology(initial_channels=16, cells=4, nodes=4, operations=("identity",)).plans
+    >>> sharing_groups(plans, "type")
+    (0, 1, 1, 0)
+    """
     keys = [CELL_SHARINGS[sharing](plan) for plan in plans]
     order = list(dict.fromkeys(keys))
     return tuple(order.index(key) for key in keys)
 
 
 def first_of_groups(groups: Sequence[int], cells: Sequence[int]) -> list[int]:
-    """Returns of the given cells, in order, the first of each group; `groups` as from `sharing_groups`."""
+    """Returns of the given cells, in order, the first of each group; `groups` as from `sharing_groups`.
+
+    >>> first_of_groups((0, 1, 1, 0), range(4))
+    [0, 1]
+    """
     return list({groups[cell]: cell for cell in reversed(cells)}.values())

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all (floor 0: pure Python).
+"""Files and folders that appear whole or not at all (pure Python).
 
 A run may be killed at any moment and is then continued from what it left, so nothing of the project is ever written
 in place: the bytes go to a temporary name in the same folder, are flushed to the disk and then renamed.

@@ -1,4 +1,4 @@
-"""Who may write into a run folder: one process at a time, of several workers the chief (floor 0: pure Python)."""
+"""Who may write into a run folder: one process at a time, of several workers the chief (pure Python)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trials of a tuning, best first, as a table in Markdown and as CSV (floor 0: pure Python)."""
+"""The trials of a tuning, best first, as a table in Markdown and as CSV (pure Python)."""
 
 from __future__ import annotations
 

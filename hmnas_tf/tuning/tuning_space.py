@@ -1,4 +1,4 @@
-"""Which settings `hmnas_tf.tune` tries, and between which values (floor 0: pure Python)."""
+"""Which settings `hmnas_tf.tune` tries, and between which values (pure Python)."""
 
 from __future__ import annotations
 

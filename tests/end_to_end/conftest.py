@@ -1,4 +1,4 @@
-"""Noisy patterns that a network learns in a few steps, the shortest settings, and runs that tests share."""
+"""Noisy patterns as a data set, the shortest settings, and runs that tests share."""
 
 from __future__ import annotations
 
@@ -75,18 +75,11 @@ def in_own_processes() -> Callable[[], contextlib.AbstractContextManager]:
 
 
 @pytest.fixture(scope="session")
-def patterns() -> ImageDataset:
-    """Four patterns under noise, 8 x 8 x 1."""
-    drawn = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 1))
-
-    def noisy(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.arange(count) % 4
-        noise = np.random.default_rng(seed).normal(50, 40, (count, 8, 8, 1))
-        return np.clip(0.6 * drawn[labels] + noise, 0, 255).astype(np.uint8), labels
-
-    (x_train, y_train), (x_test, y_test) = noisy(160, 1), noisy(40, 2)
+def patterns(noisy_patterns) -> ImageDataset:
+    """The noisy patterns as a data set."""
+    arrays = noisy_patterns(*map(np.random.default_rng, range(3)))
     names = ("ant", "bee", "cat", "dog")
-    return ImageDataset("patterns", "1", x_train, y_train, x_test, y_test, names, ("crop",))
+    return ImageDataset("patterns", "1", **arrays, class_names=names, augmentation=("crop",))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,17 @@ def test_contributing_names_dictionaries_that_exist():
         files = [ROOT / path for path in re.findall(r"`(hmnas_tf/[\w/]+\.py)`", place)]
         for name in re.findall(r"`([A-Z_]+)`", names):
             assert re.search(rf"^{name}\b.* = \{{", files[-1].read_text(encoding="utf-8"), re.MULTILINE), name
+
+
+def test_contributing_draws_the_floors_of_the_contract():
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Floors")[1]
+    lines = section.split("```")[1].splitlines()
+    drawn = [set(re.findall(r"(\w+)(?:\.py\b|/)", line)) for line in lines]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (floors,) = (c["layers"] for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    assert [row for row in drawn if row] == [set(floor.split(" | ")) for floor in floors]
+    for name in set().union(*drawn):
+        assert (ROOT / "hmnas_tf" / name).is_dir() or (ROOT / "hmnas_tf" / f"{name}.py").is_file()
 
 
 def test_the_newest_change_is_this_version():

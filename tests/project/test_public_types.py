@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ import keras
 import pytest
 
 import hmnas_tf
+from hmnas_tf import algorithm
 
 ROOT = Path(__file__).parents[2]
 STUB = ast.parse((ROOT / "hmnas_tf" / "__init__.pyi").read_text(encoding="utf-8"))
@@ -45,6 +47,11 @@ def test_functions_and_records_say_what_they_take_and_return(name):
     assert inspect.isclass(offered) or signature.return_annotation not in ("Any", inspect.Signature.empty)
     for parameter in signature.parameters.values():
         assert parameter.annotation not in ("Any", inspect.Parameter.empty), parameter
+
+
+def test_search_says_it_also_after_the_command_of_its_name_was_imported():
+    importlib.import_module("hmnas_tf.search")  # takes the function's place in the package
+    assert inspect.signature(hmnas_tf.search) == inspect.signature(algorithm.search)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -34,18 +34,11 @@ SMALLEST = (
 
 
 @pytest.fixture(scope="session")
-def patterns(tmp_path_factory) -> Path:
-    """An NPZ file: four patterns under noise, 8 x 8 x 1."""
+def patterns(noisy_patterns, tmp_path_factory) -> Path:
+    """The noisy patterns as an NPZ file."""
     random = np.random.default_rng(0)
-    drawn = random.uniform(0, 255, (4, 8, 8, 1))
-    arrays = {}
-    for part, count in (("train", 160), ("test", 40)):
-        labels = np.arange(count) % 4
-        noise = random.normal(50, 40, (count, 8, 8, 1))
-        arrays[f"x_{part}"] = np.clip(0.6 * drawn[labels] + noise, 0, 255).astype(np.uint8)
-        arrays[f"y_{part}"] = labels
     path = tmp_path_factory.mktemp("patterns") / "patterns.npz"
-    np.savez(path, **arrays)
+    np.savez(path, **noisy_patterns(random, random, random))
     return path
 
 
