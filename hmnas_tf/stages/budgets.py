@@ -118,7 +118,7 @@ class Pressure(keras.layers.Layer):
 
     def states(self) -> list[Any]:
         """Returns the real masks as they are, for `settle`."""
-        return [ops.convert_to_tensor(mask.value) for mask in self.watched]
+        return [tf.convert_to_tensor(mask.value) for mask in self.watched]  # Keras would return the variables
 
     def settle(self, before: Sequence[Any], step: Any) -> None:
         """Counts which masks have crossed the threshold in a step, and takes back those that do it too often."""

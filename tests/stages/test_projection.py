@@ -84,10 +84,7 @@ def test_what_is_within_already_stays_as_it_is(supernet, budgets):
     set_masks(supernet, lambda shape: np.where(random.random(shape) < 0.8, 1e-2, 0.0))
     before = [mask.numpy() for mask in supernet.real_masks]
     (cost,) = costs(supernet, [budgets["parameters"]])
-    assert project(supernet, [asked(budgets["parameters"], cost / budgets["parameters"].supernet)]) == {
-        "gone": 0,
-        "back": 0,
-    }
+    assert project(supernet, [of_size(budgets["parameters"], cost)]) == {"gone": 0, "back": 0}
     after = [mask.numpy() > supernet.threshold for mask in supernet.real_masks]
     assert costs(supernet, [budgets["parameters"]]) == [cost]
     assert sum(int((a & (b <= supernet.threshold)).sum()) for a, b in zip(after, before, strict=True)) == 0
