@@ -134,6 +134,8 @@ def _config(
         without_masks = 0 if changes["derivation"] == "masks" else config.mask_epochs
         changes["finetune_epochs"] = scratch_epochs or config.finetune_epochs + without_masks
         changes["finetune_learning_rate"] = scratch_learning_rate
+    if changes["derivation"] != "masks":
+        changes |= {f"max_{name}": 0 for name in config.budgets}  # only learned masks can keep a budget
     if not variant.at_evaluation_scale:
         changes |= {"evaluation_cells": 0, "evaluation_channels": 0}
     return dataclasses.replace(config, **changes)
@@ -173,7 +175,8 @@ def _adopt(folder: RunFolder, donor: RunFolder, stage: str) -> None:
     for line in architecture_history.read_history(donor.architecture):
         if line["stage"] == TITLES[stage]:
             architecture_history.write_line(folder.architecture, line)
-    folder.update(stages=folder.results["stages"] | {stage: donor.results["stages"][stage]})
+    budgets = {"budgets": donor.results["budgets"]} if "budgets" in donor.results else {}
+    folder.update(stages=folder.results["stages"] | {stage: donor.results["stages"][stage]}, **budgets)
 
 
 def _records(name: str, seed: int, results: Mapping[str, Any]) -> list[dict[str, Any]]:
