@@ -73,7 +73,10 @@ class Pool(Operation):
         return weighted(self.shared(source, training), weights, self.edges)
 
     def _normalized(self, source: Source, weights: Any, training: bool | None) -> list:
-        x = subsample(POOLS[self.kind][0](source.inputs, 3, strides=1, padding="same"), self.strides)
+        x = subsample(
+            POOLS[self.kind][0](source.inputs, 3, strides=1, padding="same", data_format="channels_last"),
+            self.strides,
+        )
         results, statistics = self.batch_norm.results([x], weights, training)
         source.note(statistics)
         return results
@@ -84,7 +87,9 @@ class Pool(Operation):
 
     def stock_pool(self, x: Any, name: str) -> Any:
         """Applies the pool in stock layers without its batch normalization."""
-        x = POOLS[self.kind][1](3, strides=1, padding="same", name=f"{name}_pool")(x)
+        x = POOLS[self.kind][1](
+            3, strides=1, padding="same", data_format="channels_last", name=f"{name}_pool"
+        )(x)
         return stock.subsample(x, self.strides, f"{name}_subsample")
 
     def get_config(self):
