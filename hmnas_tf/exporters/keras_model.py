@@ -67,13 +67,14 @@ def _tells(kind: type[keras.Layer], name: str, value: Any) -> bool:
     """Whether an entry says more than what a layer is by default; weights come from the file, not initializers."""
     if name.endswith("_initializer"):
         return False
-    if (
-        kind.from_config.__func__ is not keras.layers.Dropout.from_config.__func__
-    ):  # it reads what it wants by itself
-        return True
     parameter = inspect.signature(kind).parameters.get(name)
     default = parameter.default if parameter else None  # others are Keras' own for every layer
-    return not (value == default or (value is False and default is None))
+    if value is None or value is False:
+        return bool(default)
+    own = (
+        kind.from_config.__func__ is not keras.layers.Dropout.from_config.__func__
+    )  # it may insist on numbers
+    return own or value != default
 
 
 def _without_optimizer(model: keras.Model) -> keras.Model:
