@@ -17,6 +17,7 @@ from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of
 from hmnas_tf.runs.construction import architecture, initial_network, measure_searched, regularization
+from hmnas_tf.runs.keras_defaults import own_defaults
 from hmnas_tf.runs.preflight import check, named
 from hmnas_tf.runs.publication import SearchResult, publish, reread
 from hmnas_tf.runs.run import Run, opened, precision
@@ -59,7 +60,7 @@ def search(
     """
     dataset, config = named(dataset, config, say)
     check(config, dataset)
-    with opened(dataset, config, workdir, say) as run:
+    with own_defaults(), opened(dataset, config, workdir, say) as run:
         result = reread(run.folder, run.say) if run.folder.finished() else run_stages(run)
     return dataclasses.replace(result, workdir=Path(workdir))
 

@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from hmnas_tf.config import Config
 from hmnas_tf.console.flag_files import with_flag_files
+from hmnas_tf.console.keras_settings import require_tensorflow
 from hmnas_tf.console.mistakes import expected, in_words
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.console.quiet import quietly
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 K, V = TypeVar("K"), TypeVar("V")
-DATA_FLAGS = (
+DATA_FLAGS = [
     "data_dir",
     "idx_dir",
     "download",
@@ -38,7 +39,7 @@ DATA_FLAGS = (
     "test_examples",
     "holdout",
     "seed",
-)
+]
 KINDS = {  # of flags that hold no words
     flags.BooleanParser: "true or false",
     flags.IntegerParser: "a whole number",
@@ -47,11 +48,11 @@ KINDS = {  # of flags that hold no words
 
 
 def load_tensorflow() -> None:
-    """Loads TensorFlow and lets it look for GPUs, quietly; call it when nothing is wrong with the flags."""
+    """Loads TensorFlow and Keras and lets TensorFlow look for GPUs, quietly; call it when the flags are right."""
     with quietly():
-        import tensorflow as tf
+        from hmnas_tf.runs.keras_defaults import begin
 
-        tf.config.list_physical_devices()
+        begin()
 
 
 def define_workdir(text: str, flag_values: flags.FlagValues = FLAGS) -> None:
@@ -182,6 +183,7 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
         if not FLAGS.workdir:
             fail(command, "--workdir is missing: name the folder that the run is to be kept in.")
         try:
+            require_tensorflow()
             return work(Path(FLAGS.workdir))
         except Exception as error:
             if not isinstance(error, expected()):

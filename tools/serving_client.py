@@ -17,7 +17,9 @@ import glob
 import http.client
 import json
 import os
+import queue
 import sys
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -26,6 +28,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 BATCH = 8  # images a request; the server runs it as one batch
+LONGEST = 1 << 26  # bytes of a reply: a batch of ours takes far less
+ROUNDING = 1e-3  # by which a probability may leave 0 to 1
 EXAMPLE_FEATURE = "image/encoded"
 FILES, CLASSIFY = "serving_bytes", "classify"
 
@@ -157,7 +161,7 @@ def over_grpc(arguments: argparse.Namespace) -> Ask:
         names = ("label", "class_id", "probabilities")
         label, chosen, probabilities = (tf.make_ndarray(outputs[name]) for name in names)
         rows = zip(label, chosen, probabilities, strict=True)
-        return [[(name.decode(), float(row[index]))] for name, index, row in rows]
+        return [[(name.decode(), float(_at(row, index)))] for name, index, row in rows]
 
     def send(method: Callable[..., Any], request: Any) -> Any:
         request.model_spec.name, request.model_spec.signature_name = arguments.model, arguments.signature
@@ -186,23 +190,35 @@ def over_rest(arguments: argparse.Namespace) -> Ask:
             return [[(str(label), float(score)) for label, score in row] for row in reply["results"]]
         reply = send({"instances": encoded})
         rows = reply["predictions"]
-        return [[(str(row["label"]), float(row["probabilities"][row["class_id"]]))] for row in rows]
+        return [[(str(row["label"]), float(_at(row["probabilities"], row["class_id"])))] for row in rows]
 
     def send(body: dict[str, Any]) -> Any:
         content = json.dumps({"signature_name": arguments.signature, **body}).encode()
         request = urllib.request.Request(address, content, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=arguments.timeout) as reply:
-                return json.load(reply)
-        except urllib.error.HTTPError as error:
-            status, reason = error.code, _reason(error)
+            status, elsewhere, text = _within(arguments.timeout, lambda: _reply(request, arguments.timeout))
         except (OSError, http.client.HTTPException) as error:
             raise Stop(
                 f"no answer from --rest={arguments.rest}: {getattr(error, 'reason', error)}"
             ) from error
-        raise _refusal(arguments, status == http.HTTPStatus.BAD_REQUEST, f"HTTP {status}", reason)
+        if status == http.HTTPStatus.OK:
+            return _parsed(text)
+        if elsewhere:
+            raise Stop(
+                f"--rest={arguments.rest} sends elsewhere, to {elsewhere}, perhaps to log in: pass the address where "
+                "TF Serving itself answers."
+            )
+        raise _refusal(
+            arguments, status == http.HTTPStatus.BAD_REQUEST, f"HTTP {status}", _reason(status, text)
+        )
 
     return _checked(ask)
+
+
+def _at(row: Any, index: Any) -> Any:
+    if index < 0:  # Python would count from the end
+        raise IndexError(f"class_id {index}")
+    return row[index]
 
 
 def _checked(ask: Ask) -> Ask:
@@ -211,10 +227,15 @@ def _checked(ask: Ask) -> Ask:
     def checked(images: Sequence[bytes]) -> list[Classes]:
         try:
             answers = ask(images)
-            if len(answers) == len(images) and all(answers):
+            scores = [score for answer in answers for _, score in answer]
+            strange = [score for score in scores if not -ROUNDING <= score <= 1.0 + ROUNDING]  # NaN too
+            if strange:
+                reason = f"{strange[0]} is no probability"
+            elif len(answers) == len(images) and all(answers):
                 return answers
-            reason = f"{len(answers)} answers to {len(images)} images"
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            else:
+                reason = f"{len(answers)} answers to {len(images)} images"
+        except (AttributeError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__} {error}"
         raise Stop(f"the reply is not that of a model of hmnas_tf behind TF Serving: {reason}")
 
@@ -230,13 +251,69 @@ def _refusal(arguments: argparse.Namespace, invalid: bool, status: str, reason: 
     return Stop(f"model {arguments.model!r}, signature {arguments.signature!r}: {status}: {reason}")
 
 
-def _reason(error: urllib.error.HTTPError) -> str:
-    with error:
-        text = error.read().decode("utf-8", "replace")
+def _reason(status: int, text: bytes) -> str:
     try:
         return str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):  # TF Serving escapes some characters as JSON does not
-        return text[:500] or error.reason
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+    ):  # TF Serving escapes some characters as JSON does not
+        return text[:500].decode("utf-8", "replace") or http.client.responses.get(status, "")
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        begins = " ".join(text[:60].decode("utf-8", "replace").split())
+        raise ValueError(f"it is no JSON, it begins with {begins!r}") from error
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows nobody: what another page says, such as one to log in, is no answer of the model."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+def _reply(request: urllib.request.Request, timeout: float) -> tuple[int, str, bytes]:
+    """Returns the status, where the server sends to instead, and the body."""
+    try:
+        reply = urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        reply = error
+    with reply:
+        text = reply.read(LONGEST + 1)
+    if len(text) > LONGEST:
+        raise ConnectionError(f"it sends more than {LONGEST:,} bytes")
+    redirects = http.HTTPStatus.MULTIPLE_CHOICES <= reply.status < http.HTTPStatus.BAD_REQUEST
+    return reply.status, reply.headers.get("Location", "") if redirects else "", text
+
+
+def _within(seconds: float, work: Callable[[], Any]) -> Any:
+    """Returns what `work` does; a socket's own timeout begins anew with every byte.
+
+    Raises:
+        TimeoutError: if it takes longer; what it does then goes on, but nobody waits for it.
+    """
+    done: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
+
+    def run() -> None:
+        try:
+            done.put((work(), None))
+        except BaseException as error:  # it is raised below
+            done.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = done.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"the reply was not there after {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return result
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ NOTHING = Affine()
 def affine_of(layer: keras.Layer) -> Affine:
     """Returns what a batch normalization or a scaling does."""
     if isinstance(layer, layers.Rescaling):
-        return Affine(np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64))
+        scale, offset = (np.asarray(value, np.float64) for value in (layer.scale, layer.offset))
+        return Affine(scale.reshape(-1) if scale.ndim else scale, offset)
     mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
     scale = (np.asarray(layer.gamma, np.float64) if layer.scale else 1.0) / np.sqrt(variance + layer.epsilon)
     return Affine(scale, (np.asarray(layer.beta, np.float64) if layer.center else 0.0) - mean * scale)

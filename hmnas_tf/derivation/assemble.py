@@ -58,7 +58,7 @@ def assemble(genotype: Genotype, image_shape: tuple[int, int, int], parts: Parts
     for index in genotype.needed_cells():
         outputs[index] = _cell(genotype, index, outputs, parts)
     features, kept = outputs[topology.cells - 1]
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    pooled = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="pool")(features)
     return keras.Model(image, parts.classifier(pooled, "logits", kept), name=name)
 
 

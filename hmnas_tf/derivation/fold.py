@@ -148,7 +148,9 @@ class _Folding:
         if inputs:
             x = layers.Concatenate(name=f"{layer.name}_inputs")(inputs) if len(inputs) > 1 else inputs[0]
             kernel = np.concatenate(kernels, axis=2)
-            like = layers.Conv2D(kernel.shape[-1], 1, name=f"{layer.name}_pointwise")
+            like = layers.Conv2D(
+                kernel.shape[-1], 1, data_format="channels_last", name=f"{layer.name}_pointwise"
+            )
             terms.append(weighted(like, x, kernel, np.broadcast_to(offset, kernel.shape[-1:])))
         if not terms:  # nothing but constants; they need a tensor to be added to
             return self._scaled(self._emit(sources[0]), Affine(0.0, offset), layer.name)
@@ -196,7 +198,12 @@ class _Folding:
     def _scaled(self, x: Any, to_do: Affine, name: str) -> Any:
         if to_do.nothing:
             return x
-        scale, offset = (np.asarray(v, np.float64).tolist() for v in (to_do.scale, to_do.offset))
+        scale, offset = (np.asarray(v, np.float64) for v in (to_do.scale, to_do.offset))
+        if (
+            scale.ndim and len(x.shape) == 4
+        ):  # else Keras takes it for what its image_data_format says, where it is loaded
+            scale = scale[None, None]
+        scale, offset = scale.tolist(), offset.tolist()
         return self._again(layers.Rescaling(scale, offset, name=f"{name}_scaled"), [x])
 
     def _again(self, layer: keras.Layer, inputs: list) -> Any:

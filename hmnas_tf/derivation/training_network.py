@@ -122,12 +122,16 @@ def _auxiliary_head(x: Any, num_classes: int, stem: str) -> Any:
 
     strides = 3 if min(x.shape[1:3]) > AUXILIARY_LEAST else 2
     x = keras.layers.ReLU(name="auxiliary_relu")(x)
-    x = keras.layers.AveragePooling2D(AUXILIARY_POOL, strides=strides, name="auxiliary_pool")(x)
-    x = keras.layers.Conv2D(128, 1, use_bias=False, name="auxiliary_pointwise")(x)
+    x = keras.layers.AveragePooling2D(
+        AUXILIARY_POOL, strides=strides, data_format="channels_last", name="auxiliary_pool"
+    )(x)
+    x = keras.layers.Conv2D(128, 1, use_bias=False, data_format="channels_last", name="auxiliary_pointwise")(
+        x
+    )
     x = keras.layers.ReLU(name="auxiliary_relu_1")(norm("bn_1")(x))
-    x = keras.layers.Conv2D(768, 2, use_bias=False, name="auxiliary_conv")(x)
+    x = keras.layers.Conv2D(768, 2, use_bias=False, data_format="channels_last", name="auxiliary_conv")(x)
     x = x if stem == "imagenet" else norm("bn_2")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="auxiliary_mean")(
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="auxiliary_mean")(
         keras.layers.ReLU(name="auxiliary_relu_2")(x)
     )
     return keras.layers.Dense(num_classes, dtype="float32", name="auxiliary_logits")(x)

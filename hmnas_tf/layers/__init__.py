@@ -1,5 +1,6 @@
 """Public Keras layers: learned masks, mixed operations, cells; they work in any Keras 3 model (see docs/layers.md)."""
 
+from hmnas_tf.console.keras_settings import require_tensorflow
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.binary_mask import binarize
 from hmnas_tf.layers.cell import Cell
@@ -37,3 +38,5 @@ __all__ = [
     "strip",
     "weight_density",
 ]
+
+require_tensorflow()

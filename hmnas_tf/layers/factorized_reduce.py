@@ -107,8 +107,12 @@ class FactorizedReduce(keras.layers.Layer):
         shifted = x
         if any(self._pads):
             pads = tuple((0, pad) for pad in self._pads)
-            shifted = keras.layers.ZeroPadding2D(pads, name=f"{name}_pad")(shifted)
-        shifted = keras.layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_shift")(shifted)
+            shifted = keras.layers.ZeroPadding2D(pads, data_format="channels_last", name=f"{name}_pad")(
+                shifted
+            )
+        shifted = keras.layers.Cropping2D(
+            ((1, 0), (1, 0)), data_format="channels_last", name=f"{name}_shift"
+        )(shifted)
         settings = dict(edge=edge, inputs=inputs, strides=2)
         halves = [
             stock.pointwise(pixels, convolution, f"{name}_{convolution.name}", channels=own, **settings)

@@ -44,7 +44,9 @@ class MaskedConv2D(MaskedKernel):
     def call(self, inputs):
         around = [self.kernel_size // 2] * 2
         padded = ops.pad(inputs, [[0, 0], around, around, [0, 0]])
-        return ops.conv(padded, self.masked_kernel(), strides=self.strides, padding="valid")
+        return ops.conv(
+            padded, self.masked_kernel(), strides=self.strides, padding="valid", data_format="channels_last"
+        )
 
     def get_config(self):
         own = {"filters": self.filters, "kernel_size": self.kernel_size, "strides": self.strides}

@@ -58,8 +58,8 @@ class MaskedLayer(layers.Wrapper):
     Inputs and outputs: those of the layer.
 
     Raises:
-        ValueError: if `KERNELS` has no line for the layer's class, or a kernel is not a variable, as with LoRA or
-            after quantization.
+        ValueError: if `KERNELS` has no line for the layer's class, the layer is masked already, or a kernel is not a
+            variable of floats, as with LoRA or after quantization.
 
     >>> dense = MaskedLayer(keras.layers.Dense(2, kernel_initializer="ones"))
     >>> dense(np.ones((1, 3))).numpy().tolist()
@@ -72,11 +72,16 @@ class MaskedLayer(layers.Wrapper):
     def __init__(
         self, layer: keras.Layer, *, threshold: float = MASK_THRESHOLD, price: float = 0.0, **kwargs
     ):
+        if isinstance(layer, MaskedLayer):
+            raise ValueError(
+                f"layer {layer.name!r}: expected a layer without masks, received one that has them already."
+            )
         if not kernel_names(layer):
             raise ValueError(
                 f"layer={layer!r}: expected a layer of a class in KERNELS ({', '.join(k.__name__ for k in KERNELS)}), "
                 f"received {type(layer).__name__}: add its class and the names of its kernels to KERNELS."
             )
+        require_plain_kernels(layer)
         super().__init__(layer, **{"name": layer.name, "dtype": layer.dtype_policy} | kwargs)
         self.threshold = threshold
         self.price = price
@@ -92,27 +97,30 @@ class MaskedLayer(layers.Wrapper):
         ]
 
     def _kernels(self) -> list[keras.Variable]:
-        kernels = [getattr(self.layer, name) for name in kernel_names(self.layer)]
-        if not all(isinstance(kernel, keras.Variable) for kernel in kernels):
-            raise ValueError(
-                f"layer {self.layer.name!r}: expected kernels that are variables, received results of LoRA or "
-                "quantization: mask the layer before them."
-            )
-        return kernels
+        require_plain_kernels(self.layer)
+        return [getattr(self.layer, name) for name in kernel_names(self.layer)]
 
     def call(self, inputs):
         masked = [
             (kernel, gated(kernel, mask, self.threshold))
             for kernel, mask in zip(self._kernels(), self.real_masks, strict=True)
         ]
-        with keras.StatelessScope(masked) as scope:  # inside, the layer reads w * M where it says w
+        # Inside, the layer reads w * M where it says w. The scope keeps what the layer itself has changed and added.
+        with keras.StatelessScope(masked) as scope:
+            outside = scope.original_scope
+            scope.collect_losses = outside is None or outside.collect_losses
             outputs = self.layer(inputs)
         gates = {id(kernel) for kernel, _ in masked}
-        for variable in self.layer.variables:  # the scope keeps what the layer itself has changed
+        for variable in [*self.layer.variables, *self.layer.metrics_variables]:
             changed = None if id(variable) in gates else scope.get_current_value(variable)
             if changed is not None:
                 variable.assign(changed)
+        for loss in scope.losses:  # in another scope the layer that has added a loss says so itself
+            (self if outside is None else outside).add_loss(loss)
         return outputs
+
+    def compute_mask(self, inputs, previous_mask):
+        return self.layer.compute_mask(inputs, previous_mask)
 
     def binary_masks(self) -> list[np.ndarray]:
         """Returns M of each kernel as a bool array of its shape."""
@@ -126,6 +134,21 @@ class MaskedLayer(layers.Wrapper):
 
     def get_config(self):
         return super().get_config() | {"threshold": self.threshold, "price": self.price}
+
+
+def require_plain_kernels(layer: keras.Layer) -> None:
+    """Refuses a layer whose kernels are computed from others, or not numbers that a mask could multiply.
+
+    Raises:
+        ValueError: naming the layer.
+    """
+    kernels = [getattr(layer, name) for name in kernel_names(layer)] if layer.built else []
+    plain = all(isinstance(kernel, keras.Variable) and "float" in kernel.dtype for kernel in kernels)
+    if getattr(layer, "lora_rank", None) or layer.dtype_policy.quantization_mode or not plain:
+        raise ValueError(
+            f"layer {layer.name!r}: expected kernels that are variables of floats, received results of LoRA or "
+            "quantization: mask the layer before them, and strip the masks before you quantize."
+        )
 
 
 def kernel_names(layer: Any) -> tuple[str, ...]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD
+from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.layers import stock
+from hmnas_tf.layers.copying import Copies, copy_layer, copyable, rebuilt, require_copyable
+from hmnas_tf.layers.likeness import require_same
 from hmnas_tf.layers.masked_cell import MaskedCell
 from hmnas_tf.layers.masked_conv2d import MaskedConv2D
 from hmnas_tf.layers.masked_kernel import MaskedKernel
-from hmnas_tf.layers.masked_layer import KERNELS, MaskedLayer, kernel_names
-
-Values = list[tuple[keras.Layer, list[np.ndarray]]]  # what new layers are to hold, once they are built
+from hmnas_tf.layers.masked_layer import KERNELS, MaskedLayer, kernel_names, require_plain_kernels
 
 
 def mask_weights(
@@ -30,38 +28,49 @@ def mask_weights(
     """Returns a copy of a model in which layers with kernels have learned binary masks (paper §3.3, Eq. 3).
 
     The copy has the same layers by the same names, the same weights and computes the same, because fresh masks are all
-    ones. The model itself is left alone. Models inside the model are copied with it. It is not compiled.
+    ones: both are called once on random numbers to be sure of it. The model itself is left alone. Models inside the
+    model are copied with it. It is not compiled. What layers have adapted, look up or add to the loss is carried; a
+    layer without variables that cannot be made again, such as a `Lambda`, belongs to both.
 
     Args:
         model: functional or sequential, built.
         choose: given a layer of a class in `KERNELS`, says whether to mask it. By default all are but the last of
-            `model.layers`, the classifier, which the paper does not mask either (DECISION).
+            `model.layers`, the classifier, which the paper does not mask either (DECISION). A model of several
+            outputs has several classifiers, so it needs the choice.
         threshold: tau.
         price: training loss, in the loss's unit, that a weight must save to stay; see `MaskedLayer`.
 
     Raises:
-        ValueError: if the model cannot be copied, or no layer is chosen.
+        ValueError: if the model cannot be copied or its copy computes something else, if no layer is chosen, or one
+            with LoRA or quantized, or if nobody says which layers of a model of several outputs are.
 
     >>> dense = keras.layers.Dense
     >>> model = keras.Sequential([keras.Input((4,)), dense(8, activation="relu"), dense(2)])
     >>> [type(layer).__name__ for layer in mask_weights(model).layers]
     ['MaskedLayer', 'Dense']
     """
-    _require_copyable(model)
+    require_copyable(model)
     maskable = [layer for layer in _layers(model) if kernel_names(layer)]
-    chosen = [layer for layer in maskable if choose(layer)] if choose else maskable[:-1]
+    chosen = (
+        [layer for layer in maskable if choose(layer)] if choose else _all_but_classifier(model, maskable)
+    )
     if not chosen:
-        raise ValueError(
-            f"expected layers to mask in {model.name!r}, received {len(maskable)} with kernels and none chosen: pass "
-            f"choose=, or wrap layers in MaskedLayer. Maskable are {', '.join(k.__name__ for k in KERNELS)}."
-        )
+        raise ValueError(_nothing_chosen(model, maskable))
     wanted = {id(layer) for layer in chosen}
+    masked: list[MaskedLayer] = []
 
-    def clone(layer: Any, values: Values) -> Any:
-        copy = _copy(layer, values)
-        return MaskedLayer(copy, threshold=threshold, price=price) if id(layer) in wanted else copy
+    def clone(layer: Any, copies: Copies) -> Any:
+        if id(layer) not in wanted:
+            return copy_layer(layer, copies)
+        require_plain_kernels(layer)
+        masked.append(MaskedLayer(copy_layer(layer, copies), threshold=threshold, price=price))
+        return masked[-1]
 
-    return _rebuilt(model, clone)
+    copy, copies = rebuilt(model, clone)
+    if threshold < MASK_INITIAL:  # else fresh masks are zeros
+        weights = sum(mask.size for layer in masked for mask in layer.binary_masks())
+        require_same(model, copy, copies, added_loss=price * weights)
+    return copy
 
 
 def set_trainable(model: keras.Model, *, masks: bool, weights: bool) -> None:
@@ -114,27 +123,28 @@ def strip(model: keras.Model) -> keras.Model:
         model: functional or sequential, built.
 
     Raises:
-        ValueError: if the model cannot be copied or holds a layer of this package that has no such form.
+        ValueError: if the model cannot be copied, its copy computes something else, or it holds a layer of this package
+            that has no such form.
 
     >>> model = keras.Sequential([keras.Input((4,)), MaskedLayer(keras.layers.Dense(8))])
     >>> [type(layer).__name__ for layer in strip(model).layers]
     ['Dense']
     """
 
-    def clone(layer: Any, values: Values) -> Any:
+    def clone(layer: Any, copies: Copies) -> Any:
         if isinstance(layer, MaskedLayer):
-            return _copy(layer.layer, values, layer.masked_values())
+            return copy_layer(layer.layer, copies, layer.masked_values())
         if isinstance(layer, MaskedCell):  # `apply` takes the layer apart
             return layer
         if isinstance(layer, MaskedConv2D):
             image = keras.Input((None, None, layer.kernel.shape[2]))
             return keras.Model(image, stock.conv2d(image, layer, layer.name), name=layer.name)
-        return _copy(layer, values)
+        return copy_layer(layer, copies)
 
     def apply(layer: Any, *inputs: Any, **kwargs: Any) -> Any:
         return layer.stock(*inputs, layer.name) if isinstance(layer, MaskedCell) else layer(*inputs, **kwargs)
 
-    stripped = _rebuilt(model, clone, apply)
+    stripped, copies = rebuilt(model, clone, apply)
     for layer in stripped._flatten_layers():  # those inside other layers too
         if keras.saving.get_registered_name(type(layer)).startswith("hmnas_tf>"):
             raise ValueError(
@@ -142,77 +152,37 @@ def strip(model: keras.Model) -> keras.Model:
                 f"{type(layer).__name__}: build the model again with the `stock` of that layer."
             )
     stripped.trainable = True
+    require_same(model, stripped, copies, added_loss=None)  # regularizers see other weights now
     return stripped
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:
     """Yields the layers of a model and of the models in it that can be copied, in their order."""
     for layer in model.layers:
-        yield from _layers(layer) if _copyable(layer) else (layer,)
+        yield from _layers(layer) if copyable(layer) else (layer,)
 
 
-def _copy(layer: Any, values: Values, arrays: list[np.ndarray] | None = None) -> Any:
-    """Returns a new layer like a given one, and notes what it is to hold: `arrays`, or what the given one holds."""
-    try:
-        copy = type(layer).from_config(layer.get_config())
-    except NotImplementedError as error:
-        raise ValueError(_cannot_copy(layer)) from error
-    if isinstance(layer, keras.Layer):  # others are operations, such as the sum of two tensors
-        held = [ops.convert_to_numpy(variable) for variable in layer.variables] if arrays is None else arrays
-        values.append((copy, held))
-    return copy
-
-
-def _rebuilt(
-    model: keras.Model, clone: Callable[[Any, Values], Any], apply: Callable[..., Any] | None = None
-) -> keras.Model:
-    """Returns a copy of a model, made of what `clone` makes of its layers and `apply` of what they are applied to."""
-    _require_copyable(model)
-    values: Values = []
-    with _uncompiled(model):
-        copy = keras.models.clone_model(
-            model,
-            clone_function=lambda layer: clone(layer, values),
-            call_function=None if isinstance(model, keras.Sequential) else apply,
-            recursive=True,
-        )
-    for layer, arrays in values:
-        for variable, value in zip(layer.variables, arrays, strict=True):
-            variable.assign(value)
-    return copy
-
-
-def _copyable(layer: keras.Layer) -> bool:
-    """Whether a layer is a functional or sequential model."""
-    return isinstance(layer, keras.Model) and (
-        isinstance(layer, keras.Sequential) or bool(getattr(layer, "inputs", None))
-    )
-
-
-def _require_copyable(model: keras.Model) -> None:
-    if not _copyable(model):
-        raise ValueError(_cannot_copy(model))
-    if not model.built:
+def _all_but_classifier(model: keras.Model, maskable: Sequence[keras.Layer]) -> Sequence[keras.Layer]:
+    """Returns the layers that are masked by default."""
+    if len(getattr(model, "outputs", ())) > 1:
+        names = sorted({output._keras_history.operation.name for output in model.outputs})
         raise ValueError(
-            f"expected a model that is built, received {model.name!r}: begin it with keras.Input."
+            f"expected a model of one output, whose last layer with a kernel is the classifier, received "
+            f"{model.name!r} with {len(model.outputs)} outputs: say which to mask, as in choose=lambda layer: "
+            f"layer.name not in {names}."
         )
+    return maskable[:-1]
 
 
-@contextlib.contextmanager
-def _uncompiled(model: keras.Model) -> Iterator[None]:
-    """Keeps Keras from copying how a model is compiled: it could not copy a loss that it does not know by name."""
-    compiled = [part for part in model._flatten_layers() if getattr(part, "compiled", False)]
-    for part in compiled:
-        part.compiled = False
-    try:
-        yield
-    finally:
-        for part in compiled:
-            part.compiled = True
-
-
-def _cannot_copy(layer: keras.Layer) -> str:
+def _nothing_chosen(model: keras.Model, maskable: Sequence[keras.Layer]) -> str:
+    names = [layer.name for layer in model._flatten_layers() if isinstance(layer, MaskedLayer)]
+    if names:
+        return (
+            f"expected layers to mask in {model.name!r}, received a model that has masks already, in "
+            f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''}: train those, take them off with strip "
+            "first, or pass choose= to mask further layers."
+        )
     return (
-        f"expected functional and sequential models, whose layers can be copied, received {layer.name!r} of class "
-        f"{type(layer).__name__}: wrap its layers in MaskedLayer where they are made."
+        f"expected layers to mask in {model.name!r}, received {len(maskable)} with kernels and none chosen: pass "
+        f"choose=, or wrap layers in MaskedLayer. Maskable are {', '.join(k.__name__ for k in KERNELS)}."
     )

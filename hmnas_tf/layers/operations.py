@@ -75,7 +75,10 @@ class Pool(Operation):
         return weighted(self.shared(source, training), weights, self.edges)
 
     def _normalized(self, source: Source, weights: Any, training: bool | None) -> list:
-        x = subsample(POOLS[self.kind][0](source.inputs, 3, strides=1, padding="same"), self.strides)
+        x = subsample(
+            POOLS[self.kind][0](source.inputs, 3, strides=1, padding="same", data_format="channels_last"),
+            self.strides,
+        )
         factors = weights
         if source.width is not None:
             own = [None] * self.batch_norm.edges if weights is None else ops.unstack(weights, self.edges)
@@ -91,7 +94,9 @@ class Pool(Operation):
 
     def stock_pool(self, x: Any, name: str) -> Any:
         """Applies the pool in stock layers without its batch normalization."""
-        x = POOLS[self.kind][1](3, strides=1, padding="same", name=f"{name}_pool")(x)
+        x = POOLS[self.kind][1](
+            3, strides=1, padding="same", data_format="channels_last", name=f"{name}_pool"
+        )(x)
         return stock.subsample(x, self.strides, f"{name}_subsample")
 
     def get_config(self):

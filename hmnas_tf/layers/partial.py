@@ -26,7 +26,9 @@ def split(x: Any, partial_channels: int, strides: int) -> tuple[Any, Any]:
     if partial_channels == 1:
         return x, None
     read, passing = ops.split(x, [x.shape[-1] // partial_channels], axis=-1)
-    return read, passing if strides == 1 else ops.max_pool(passing, 2, strides=2, padding="same")
+    return read, passing if strides == 1 else ops.max_pool(
+        passing, 2, strides=2, padding="same", data_format="channels_last"
+    )
 
 
 def node(made: Sequence[Any], passing: Sequence[Any]) -> Any:
@@ -43,7 +45,9 @@ def stock_split(x: Any, partial_channels: int, strides: int, name: str) -> tuple
     count = x.shape[-1] // partial_channels
     passing = stock.channels(x, count, x.shape[-1], f"{name}_passing")
     if strides == 2:
-        passing = keras.layers.MaxPooling2D(2, padding="same", name=f"{name}_passing_pool")(passing)
+        passing = keras.layers.MaxPooling2D(
+            2, padding="same", data_format="channels_last", name=f"{name}_passing_pool"
+        )(passing)
     return stock.channels(x, 0, count, f"{name}_read"), passing
 
 

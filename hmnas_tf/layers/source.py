@@ -79,4 +79,8 @@ def subsample(x: Any, strides: int) -> Any:
 
     A pool of single pixels: on a CPU a slice with strides in the middle axes takes five times as long.
     """
-    return x if strides == 1 else ops.average_pool(x, 1, strides=strides, padding="valid")
+    return (
+        x
+        if strides == 1
+        else ops.average_pool(x, 1, strides=strides, padding="valid", data_format="channels_last")
+    )

@@ -21,9 +21,16 @@ from hmnas_tf.layers.masked_kernel import MaskedKernel
 def conv2d(x: Any, source: MaskedKernel, name: str) -> Any:
     """Applies a convolution with the masked kernel of a `MaskedConv2D`."""
     kernel = _kernel(source)
-    x = keras.layers.ZeroPadding2D(source.kernel_size // 2, name=f"{name}_pad")(x)
+    x = keras.layers.ZeroPadding2D(source.kernel_size // 2, data_format="channels_last", name=f"{name}_pad")(
+        x
+    )
     layer = keras.layers.Conv2D(
-        source.filters, source.kernel_size, strides=source.strides, use_bias=False, name=name
+        source.filters,
+        source.kernel_size,
+        strides=source.strides,
+        use_bias=False,
+        data_format="channels_last",
+        name=name,
     )
     return _apply(layer, x, [kernel])
 
@@ -42,7 +49,9 @@ def pointwise(
     kernel = _kernel(source)[edge]
     kernel = kernel if inputs is None else kernel[inputs]
     kernel = kernel if channels is None else kernel[:, channels]
-    layer = keras.layers.Conv2D(kernel.shape[1], 1, strides=strides, use_bias=False, name=name)
+    layer = keras.layers.Conv2D(
+        kernel.shape[1], 1, strides=strides, use_bias=False, data_format="channels_last", name=name
+    )
     return _apply(layer, x, [kernel[None, None]])
 
 
@@ -52,7 +61,9 @@ def depthwise_conv2d(
     """Applies a depthwise convolution with a masked kernel of a `MaskedDepthwiseConv2D`."""
     padding = "same"
     if source.strides > 1:
-        x = keras.layers.ZeroPadding2D(source.kernel_size // 2, name=f"{name}_pad")(x)
+        x = keras.layers.ZeroPadding2D(
+            source.kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
+        )(x)
         padding = "valid"
     layer = keras.layers.DepthwiseConv2D(
         source.kernel_size,
@@ -60,6 +71,7 @@ def depthwise_conv2d(
         padding=padding,
         dilation_rate=source.dilation_rate,
         use_bias=False,
+        data_format="channels_last",
         name=name,
     )
     kernel = _kernel(source)[edge]
@@ -104,7 +116,11 @@ def dense(x: Any, source: keras.layers.Dense, name: str, *, inputs: np.ndarray |
 
 def subsample(x: Any, strides: int, name: str) -> Any:
     """Keeps every `strides`-th pixel of both axes, from the first."""
-    return x if strides == 1 else keras.layers.MaxPooling2D(1, strides=strides, name=name)(x)
+    return (
+        x
+        if strides == 1
+        else keras.layers.MaxPooling2D(1, strides=strides, data_format="channels_last", name=name)(x)
+    )
 
 
 def channels(x: Any, start: int, stop: int, name: str) -> Any:

@@ -88,7 +88,7 @@ class Supernet(keras.Model):
             )
             for plan in topology.plans
         ]
-        self.pool = keras.layers.GlobalAveragePooling2D()
+        self.pool = keras.layers.GlobalAveragePooling2D(data_format="channels_last")
         self.classifier = keras.layers.Dense(num_classes, dtype="float32", name="classifier")
         self.threshold = threshold
         self.width_masks: list[keras.Variable] = []

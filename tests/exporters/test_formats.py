@@ -283,6 +283,22 @@ def test_keras_file_leaves_the_optimizer_out(exported, cargo, other_model, tmp_p
     np.testing.assert_array_equal(keras.models.load_model(path).get_weights()[0], trained.get_weights()[0])
 
 
+def test_keras_file_tells_only_what_makes_a_difference(cargo, model, images, logits, tmp_path):
+    """Keras 3.6, the oldest that was tried, knows no `renorm`, `quantization_config` or `ragged`."""
+    path = keras_model.export_keras(cargo, tmp_path / "derived.keras", unchecked)
+    with zipfile.ZipFile(path) as archive:
+        configuration = json.loads(archive.read("config.json"))
+    entries = {name for layer in configuration["config"]["layers"] for name in layer["config"]}
+    newer = {"renorm", "renorm_clipping", "renorm_momentum", "quantization_config", "ragged", "sparse"}
+    assert not entries & newer
+    assert not [name for name in entries if name.endswith(("_initializer", "_regularizer", "_constraint"))]
+    assert {"data_format", "dtype", "epsilon", "scale", "offset", "use_bias"} <= entries
+    loaded = keras.models.load_model(path)
+    np.testing.assert_array_equal(loaded(images, training=False), logits)
+    kinds = [(type(layer), layer.get_config()) for layer in loaded.layers]
+    assert kinds == [(type(layer), layer.get_config()) for layer in cargo.model.layers]
+
+
 def test_configuration_of_a_server_lies_beside_the_versions(exported):
     folder = exported[0] / "model/serving"
     assert sorted(path.name for path in folder.iterdir()) == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import importlib.util
 import os
@@ -147,6 +148,85 @@ def test_a_web_server_that_is_not_tf_serving(answer, photos):
     assert line.startswith("serving_client: the reply is not that of a model of hmnas_tf behind TF Serving: ")
     line = complaint(run(answer(Broken), f"--images={photos}/*.png"))
     assert line.endswith("HTTP 500: <html> <p>It works! </html>")
+
+
+class Replying(Html):
+    """Answers with status 200, or what `status` says, and a text."""
+
+    text = ""
+    location = ""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        if self.location:
+            self.send_header("Location", self.location)
+        self.end_headers()
+        self.wfile.write(self.text.encode())
+
+    def do_GET(self):
+        raise AssertionError("the client follows nobody")
+
+
+def predicted(probability: str, class_id: str = "0") -> str:
+    row = f'{{"label": "cat", "class_id": {class_id}, "probabilities": [{probability}, 0.5]}}'
+    return f'{{"predictions": [{row}]}}'
+
+
+STRANGE = {
+    predicted("NaN"): "nan is no probability",
+    predicted("-Infinity"): "-inf is no probability",
+    predicted("1e999"): "inf is no probability",
+    predicted("17"): "17.0 is no probability",
+    predicted("null"): "TypeError",
+    predicted("1" + "0" * 400): "OverflowError",
+    predicted("0.5", "-1"): "class_id -1",
+    predicted("0.5", "7"): "IndexError",
+    "": "it is no JSON, it begins with ''",
+    "[" * 100_000: "RecursionError",
+    '{"predictions": []}': "0 answers to 1 images",
+}
+
+
+@pytest.mark.parametrize("text", STRANGE, ids=lambda text: text[:60])
+def test_an_answer_that_is_none_is_told(text, answer, photos):
+    handler = type("Handler", (Replying,), {"text": text})
+    process = run(answer(handler), f"--images={photos}/00.png")
+    assert STRANGE[text] in complaint(process)
+    assert process.stdout == ""
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_nobody_is_followed_to_another_page(status, answer, photos):
+    handler = type("Handler", (Replying,), {"status": status, "location": "/login", "text": "<html>"})
+    line = complaint(run(answer(handler), f"--images={photos}/*.png"))
+    assert "sends elsewhere, to /login, perhaps to log in: pass the address" in line
+
+
+class Dripping(Html):
+    """Sends a byte of the head or the body now and then, for ever."""
+
+    head = True
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.head:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"a")
+                self.wfile.flush()
+                time.sleep(0.1)
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_the_timeout_is_that_of_the_whole_reply(head, answer, photos):
+    started = time.monotonic()
+    handler = type("Handler", (Dripping,), {"head": head})
+    line = complaint(run(answer(handler), f"--images={photos}/*.png", "--timeout=1"))
+    assert "no answer from" in line
+    assert "after 1 s" in line
+    assert time.monotonic() - started < 30
 
 
 def test_without_its_packages_the_client_names_the_command_that_installs_them(photos, rest_address, expected):
