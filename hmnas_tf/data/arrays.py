@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hmnas_tf.data.image_dataset import ImageDataset, content_version
+from hmnas_tf.data.labels import read_labels
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import resize_array
 
@@ -44,15 +45,8 @@ def dataset_of_arrays(
     train, test = Pixels(f"{where}: x_train"), Pixels(f"{where}: x_test")
     x_train, x_test = train(arrays["x_train"]), test(arrays["x_test"])
     test.require_scale_of(train)
-    y_train, y_test = (_labels(arrays[key], f"{where}: {key}") for key in ("y_train", "y_test"))
-    if "U" in (y_train.dtype.kind, y_test.dtype.kind):
-        if class_names is None:
-            class_names = np.unique(y_train).tolist()
-        y_train = _numbered(y_train, class_names, f"{where}: y_train")
-        y_test = _numbered(y_test, class_names, f"{where}: y_test")
-    elif class_names is None:
-        highest = max(int(labels.max(initial=0)) for labels in (y_train, y_test))
-        class_names = [str(number) for number in range(highest + 1)]
+    labels = read_labels(arrays["y_train"], arrays["y_test"], class_names, where)
+    y_train, y_test = labels.y_train, labels.y_test
     if image_size:
         check_fits(name, len(x_train) + len(x_test), (image_size, image_size, x_train.shape[3]))
     dataset = ImageDataset(
@@ -62,8 +56,9 @@ def dataset_of_arrays(
         y_train=y_train,
         x_test=resize_array(x_test, image_size),
         y_test=y_test,
-        class_names=tuple(class_names),
+        class_names=labels.class_names,
         augmentation=AUGMENTATION,
+        notices=labels.notices,
     )
     untrained = sorted(set(y_test.tolist()) - set(y_train.tolist()))
     if untrained:
@@ -158,38 +153,3 @@ class Pixels:
             chunk = images[start : start + _CHUNK].astype(np.float32, copy=False)
             rounded[start : start + _CHUNK] = np.round(np.clip(chunk / white, 0.0, 1.0) * 255.0)
         return rounded
-
-
-def _labels(labels: np.ndarray, what: str) -> np.ndarray:
-    """Returns labels [N], whole numbers or strings of dtype kind U."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]  # as keras.datasets gives them
-    if labels.dtype.kind == "O" and all(isinstance(label, bytes) for label in labels.ravel()):
-        labels = labels.astype("S")  # strings as TensorFlow hands them out
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.ravel()):
-        labels = labels.astype("U")
-    if labels.dtype.kind == "S":
-        labels = np.char.decode(labels, "utf-8")
-    if labels.ndim == 1 and labels.dtype.kind in "iuU":
-        return labels
-    got = f"{labels.dtype} {list(labels.shape)}"
-    if labels.ndim == 2:
-        raise ValueError(
-            f"{what} must be whole numbers or strings [N], got {got}; turn one-hot rows into numbers by y.argmax(1), "
-            "in a tf.data pipeline by tf.argmax(y, -1)"
-        )
-    raise ValueError(f"{what} must be whole numbers or strings [N], got {got}; convert it: y.astype('int32')")
-
-
-def _numbered(labels: np.ndarray, class_names: Sequence[str], what: str) -> np.ndarray:
-    """Returns strings as their places in `class_names`, int32 [N]."""
-    places = {name: place for place, name in enumerate(class_names)}
-    if labels.dtype.kind != "U":
-        raise ValueError(f"{what} holds numbers, but the other labels are strings; give both in one way")
-    unknown = sorted(set(labels.tolist()) - set(places))
-    if unknown:
-        raise ValueError(
-            f"{what} has the label {unknown[0]!r}, which is none of the {len(places)} classes; add it to class_names, "
-            "or images of it to the training set"
-        )
-    return np.array([places[label] for label in labels.tolist()], np.int32)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from hmnas_tf.data.augmentation import check_augmentation
+from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices
+from hmnas_tf.data.image_files import FULL
 
 MEMORY = "memory:"  # begins the name of a dataset that a program gave: no command can load it again
 _CHUNK = 1024  # images counted at a time, so that the counting needs little memory
@@ -30,8 +32,10 @@ class ImageDataset:
         y_train: integer [N], 0 <= y < len(class_names); kept as int32.
         x_test: uint8 [M, H, W, C], M >= 1.
         y_test: integer [M].
-        class_names: at least two, in the order of the labels.
+        class_names: at least two, in the order of the labels; kept as `clean_name` has them.
         augmentation: keys of `AUGMENTATIONS` that suit these images.
+        white: of files with more than 8 bits, the value that became 255.
+        notices: lines that whoever searches on these images should read.
 
     Raises:
         ValueError: one of the above does not hold.
@@ -45,10 +49,16 @@ class ImageDataset:
     y_test: np.ndarray
     class_names: tuple[str, ...]
     augmentation: tuple[str, ...]
+    white: int = FULL
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # frozen, so the documented types are put in place through object.__setattr__
-        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+        where = f"dataset '{self.name}'"
+        changed = cleaning_notices(self.class_names, where)
+        object.__setattr__(self, "notices", (*self.notices, *changed))
+        object.__setattr__(self, "class_names", tuple(map(clean_name, self.class_names)))
+        check_names(self.class_names, where)
         check_augmentation(self.augmentation)
         object.__setattr__(self, "augmentation", tuple(self.augmentation))
         if len(self.class_names) < 2:
@@ -84,7 +94,9 @@ class ImageDataset:
         if labels.min() < 0 or labels.max() >= len(self.class_names):
             raise ValueError(
                 f"{where}: {len(self.class_names)} classes need labels in 0..{len(self.class_names) - 1}, "
-                f"got {labels.min()}..{labels.max()}; renumber them or name more classes"
+                f"got {labels.min()}..{labels.max()}; "
+                + ("subtract 1 from them" if labels.min() == 1 else "renumber them")
+                + " or name more classes"
             )
 
     @property
@@ -234,6 +246,8 @@ class ImageDataset:
             "mean": list(self.mean),
             "std": list(self.std),
             "augmentation": list(self.augmentation),
+            # Left out where nothing is special, as in runs of before.
+            **({"white": self.white} if self.white != FULL else {}),
         }
 
 
