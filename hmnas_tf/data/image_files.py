@@ -45,6 +45,11 @@ def read_head(path: str | Path) -> ImageHead:
     return _guarded(path, _head)
 
 
+def highest_value(path: str | Path) -> int:
+    """Highest value of an image of more than 8 bits, 0 of others; ValueError when it is no image."""
+    return _guarded(path, lambda image: _highest(image) if _is_deep(image) else 0)
+
+
 def read_image(path: str | Path, channels: int, white: int = FULL) -> np.ndarray:
     """Decodes one image file.
 

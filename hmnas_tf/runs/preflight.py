@@ -8,7 +8,9 @@ from pathlib import Path
 from hmnas_tf.config import Config
 from hmnas_tf.console.progress import Say
 from hmnas_tf.data import ImageDataset, Pair, dataset_from, split_indices
+from hmnas_tf.data.notices import tell
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
+from hmnas_tf.exporters.contract import labelling_of
 from hmnas_tf.exporters.formats import artifacts_of, missing_requirements
 from hmnas_tf.runs.choices import check_names
 from hmnas_tf.space.genotype import Genotype
@@ -19,12 +21,15 @@ from hmnas_tf.space.topology import Topology
 def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDataset, Config]:
     """Returns what a program gives as images as a dataset, and settings that do not name another one.
 
+    What is odd about the images is said.
+
     Raises:
         ValueError: if the images cannot be taken, see `dataset_from`.
     """
     dataset = dataset_from(data, image_size=config.image_size, say=say)
     if not isinstance(data, ImageDataset):
         dataset = dataset.take(config.train_examples, config.test_examples)
+    tell(dataset, say)
     return dataset, dataclasses.replace(config, dataset=dataset.name) if dataset.given else config
 
 
@@ -36,6 +41,7 @@ def check(config: Config, dataset: ImageDataset) -> None:
         ImportError: if a format needs a package that is not installed.
     """
     check_names(config)
+    labelling_of(dataset)
     for message in missing_requirements(artifacts_of(config.formats, config.quantize)):
         raise ImportError(message)
     if config.searches:
