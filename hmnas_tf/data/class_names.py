@@ -22,10 +22,9 @@ def clean_name(name: str | bytes) -> str:
     read line by line keep the line ends.
 
     Raises:
-        UnicodeDecodeError: if it is bytes that are no UTF-8.
+        ValueError: if it is bytes that are no UTF-8.
     """
-    text = name.decode("utf-8") if isinstance(name, bytes) else str(name)
-    stripped = text.strip()
+    stripped = _text(name).strip()
     while stripped != stripped.strip(_INVISIBLE).strip():
         stripped = stripped.strip(_INVISIBLE).strip()
     return unicodedata.normalize("NFC", stripped)
@@ -36,7 +35,7 @@ def cleaning_notices(names: Sequence[str | bytes], where: str) -> tuple[str, ...
 
     Composing accents is left unsaid: nobody sees a difference.
     """
-    texts = [name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names]
+    texts = list(map(_text, names))
     changed = [text for text in texts if unicodedata.normalize("NFC", text) != clean_name(text)]
     if not changed:
         return ()
@@ -67,6 +66,15 @@ def check_names(names: Sequence[str], where: str) -> None:
             f"{where}: {count} classes have the name {name!r}, those of labels {', '.join(map(str, labels[:5]))}; give "
             "each its own name, or its images one label"
         )
+
+
+def _text(name: str | bytes) -> str:
+    try:
+        return name.decode("utf-8") if isinstance(name, bytes) else str(name)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"class name {name[:40]!r} is bytes that are no UTF-8; decode it, as by name.decode('latin-1')"
+        ) from error
 
 
 def _fault(name: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from hmnas_tf.data.arrays import KEYS, dataset_of_arrays
 from hmnas_tf.data.image_dataset import ImageDataset
 
+_OPTIONAL = ("class_names", "layout")
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
@@ -19,7 +20,8 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
 
     For data that some script has already turned into arrays. Images are uint8, or floats within 0..1 or
     0..255, which are scaled and rounded; [N, H, W] means one channel. Labels are whole numbers from 0 or strings,
-    [N] or [N, 1]. Without `class_names` the classes are named by their labels. Nothing pickled is ever read.
+    [N] or [N, 1]. Without `class_names` the classes are named by their labels. A string `layout`, NHWC or NCHW, says
+    where the channels are. Nothing pickled is ever read.
 
     Args:
         path: of the archive, as `numpy.savez` or `numpy.savez_compressed` write it.
@@ -42,8 +44,13 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
             raise ValueError(
                 f"{path}: class_names must be a list of strings, got {names.dtype} {list(names.shape)}"
             )
-        names = (np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names).tolist()
-    return dataset_of_arrays(f"npz:{path}", path, arrays, names, image_size)
+        names = names.tolist()
+    layout = arrays.pop("layout", np.array(""))
+    if layout.ndim or layout.dtype.kind != "U":
+        raise ValueError(
+            f"{path}: layout must be a string, NHWC or NCHW, got {layout.dtype} {list(layout.shape)}"
+        )
+    return dataset_of_arrays(f"npz:{path}", path, arrays, names, image_size, str(layout))
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -66,7 +73,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 f"{path} lacks {', '.join(missing)}: it has {', '.join(archive.files) or 'nothing'}; "
                 "name the arrays in numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
             )
-        wanted = [key for key in (*KEYS, "class_names") if key in archive.files]
+        wanted = [key for key in (*KEYS, *_OPTIONAL) if key in archive.files]
         return {key: _member(archive, key, path) for key in wanted}
 
 
