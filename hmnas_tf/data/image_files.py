@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import warnings
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from hmnas_tf.data.orientation import orientation_of, upright
+
 # Everything else that Pillow opens is refused: some of it runs other programs (EPS), none of it is a usual
 # picture.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -18,8 +19,6 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 FULL = 65535  # what 16 bits can hold
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # besides "I;16" and its kin
 _Result = TypeVar("_Result")
-_ORIENTATION = 0x0112  # EXIF tag; 5..8 swap height and width
-_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([1-8])")
 
 
 class ImageHead(NamedTuple):
@@ -97,8 +96,7 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
 def _head(image: Any) -> ImageHead:
     deep = _is_deep(image)  # before the pixels are decoded, when the file's own mode is forgotten
     grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
-    # Pillow turns TIFFs by itself and states their size accordingly.
-    swapped = image.format != "TIFF" and _orientation(image) >= 5
+    swapped = orientation_of(image) >= 5
     width, height = reversed(image.size) if swapped else image.size
     return ImageHead(height, width, grey, _highest(image) if deep else 0)
 
@@ -109,10 +107,8 @@ def _is_deep(image: Any) -> bool:
         return True
     arguments = [tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in image.tile]
     parts = [part for own in arguments for part in own]
-    if image.format == "PPM":
-        return any(
-            isinstance(part, int) and part > 255 for part in parts
-        )  # the value that its head calls white
+    if image.format == "PPM":  # whose head says what is white
+        return any(isinstance(part, int) and part > 255 for part in parts)
     return any(isinstance(part, str) and ";16" in part for part in parts)
 
 
@@ -128,58 +124,18 @@ def _highest(image: Any) -> int:
 def _decode(image: Any, channels: int, white: int) -> np.ndarray:
     from PIL import Image
 
-    image.load()
+    orientation = orientation_of(image)
+    image.load()  # Pillow turns TIFFs here
     if image.mode.startswith("I"):
-        image = _turned(image, Image.fromarray(_eight_bits(np.asarray(image), white)))
+        image = Image.fromarray(_eight_bits(np.asarray(image), white))
     elif image.mode == "F":
         raise ValueError("it holds floating-point values, save it with 8 or 16 bits")
-    else:
-        image = _turned(image, image)
+    image = upright(image, orientation)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def _turned(file: Any, image: Any) -> Any:
-    """Returns an image upright, by what its file says; Pillow has turned TIFFs already."""
-    from PIL import Image
-
-    turns = Image.Transpose
-    ways = (
-        turns.FLIP_LEFT_RIGHT,
-        turns.ROTATE_180,
-        turns.FLIP_TOP_BOTTOM,
-        turns.TRANSPOSE,
-        turns.ROTATE_270,
-        turns.TRANSVERSE,
-        turns.ROTATE_90,
-    )  # of orientations 2..8
-    orientation = 1 if file.format == "TIFF" else _orientation(file)
-    return image.transpose(ways[orientation - 2]) if orientation > 1 else image
-
-
-def _orientation(image: Any) -> int:
-    """Returns the orientation that a camera noted, 1..8; 1, upright, where there is none or it cannot be read.
-
-    Nothing else of these notes matters to a picture, and many a program writes them wrongly.
-    """
-    if image.format == "PNG" and "exif" not in image.info:
-        image.load()  # the notes may stand behind the pixels
-    try:
-        value = image.getexif().get(_ORIENTATION)
-    except Exception:  # as many kinds as there are ways to write them wrongly
-        value = None
-    value = value[0] if isinstance(value, tuple) and value else value
-    if value is None and (found := _XMP_ORIENTATION.search(_xmp(image))):
-        value = int(found[1])
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _xmp(image: Any) -> bytes:
-    text = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    return text.encode("utf-8", "ignore") if isinstance(text, str) else bytes(text)
 
 
 def _eight_bits(values: np.ndarray, white: int) -> np.ndarray:
