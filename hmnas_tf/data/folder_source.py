@@ -11,10 +11,11 @@ import numpy as np
 from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data.class_names import check_names
 from hmnas_tf.data.folder_layout import find_files
-from hmnas_tf.data.image_dataset import ImageDataset, content_version, count_to_take
+from hmnas_tf.data.image_dataset import ImageDataset, content_version
 from hmnas_tf.data.image_files import FULL, ImageHead, read_head, read_image, white_of
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import crop_and_resize
+from hmnas_tf.data.selection import count_to_take
 
 _TEST_SHARE = 0.2
 _NAMED = 5  # of files that cannot be read, so many are named

@@ -10,6 +10,7 @@ import numpy as np
 
 from hmnas_tf.data.arrays import KEYS, dataset_of_arrays
 from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.memory import check_fits
 
 _OPTIONAL = ("class_names", "layout")
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -73,13 +74,38 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 f"{path} lacks {', '.join(missing)}: it has {', '.join(archive.files) or 'nothing'}; "
                 "name the arrays in numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
             )
+        for key in ("x_train", "x_test"):
+            _check_size(archive, key, path)
         wanted = [key for key in (*KEYS, *_OPTIONAL) if key in archive.files]
         return {key: _member(archive, key, path) for key in wanted}
+
+
+def _check_size(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> None:
+    """Refuses images that do not fit, by what the archive says of them, before any is read."""
+    try:
+        with archive.zip.open(f"{key}.npy") as member:
+            version = np.lib.format.read_magic(member)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, _ = read(member)
+    except _UNREADABLE:
+        return  # told by whoever reads the array
+    if len(shape) in (3, 4):
+        count, *size = shape
+        height, width, channels = (*size, 1)[:3]
+        check_fits(f"npz:{path}", count, (height, width, channels))
 
 
 def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
     try:
         return archive[key]
+    except MemoryError as error:
+        raise ValueError(
+            f"{path}: {key} does not fit into memory ({error}); save fewer or smaller images"
+        ) from error
     except _UNREADABLE as error:
         if "pickle" in str(error):  # NumPy's word for an array of dtype object
             raise ValueError(
