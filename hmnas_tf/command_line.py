@@ -19,7 +19,7 @@ from absl import app, flags, logging
 from hmnas_tf.config import Config
 from hmnas_tf.console.flag_files import with_flag_files
 from hmnas_tf.console.keras_settings import require_tensorflow
-from hmnas_tf.console.mistakes import expected, in_words
+from hmnas_tf.console.mistakes import expected, in_words, printable
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.console.quiet import quietly
 from hmnas_tf.runs.choices import CHOICES, LISTS, check_names
@@ -228,7 +228,7 @@ def of_flag(error: Exception, flag_values: flags.FlagValues) -> str:
 
 def say(line: str) -> None:
     """Shows a line of progress at once."""
-    print(line, flush=True)
+    print(printable(line), flush=True)
 
 
 def aside(line: str) -> None:
@@ -237,15 +237,18 @@ def aside(line: str) -> None:
 
 
 def show(command: str, outcomes: Iterable[tuple[K, V | Exception]], line: Callable[[K, V], str]) -> int:
-    """Shows a line for each outcome, on standard error for each that went wrong; returns the exit code."""
-    code = 0
+    """Shows a line for each outcome, on standard error for each that went wrong; returns the exit code, then 2."""
+    total = wrong = 0
     for key, outcome in outcomes:
+        total += 1
         if isinstance(outcome, Exception):
             complain(command, outcome)
-            code = 2
+            wrong += 1
         else:
             say(line(key, outcome))
-    return code
+    if wrong and total > 1:
+        complain(command, f"{wrong:,} of {total:,} went wrong and are named above; the others are done.")
+    return 2 if wrong else 0
 
 
 def fail(command: str, message: object) -> NoReturn:

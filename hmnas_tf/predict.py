@@ -42,7 +42,7 @@ def run(workdir: Path) -> int:
     command_line.load_tensorflow()
     from hmnas_tf.runs.use import predictions
 
-    outcomes = predictions(workdir, results, files)
+    outcomes = predictions(workdir, results, files, aside)
     return command_line.show("predict", watched(outcomes, aside, "predict", total=len(files)), line)
 
 

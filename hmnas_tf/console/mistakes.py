@@ -30,3 +30,9 @@ def in_words(error: Exception) -> str:
             "the newest checkpoint."
         )
     return f"{type(error).__name__}: {error.message.splitlines()[0][:300]}"
+
+
+def printable(line: str) -> str:
+    """Returns a line that standard output takes: what it cannot encode, as in names of files, is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)

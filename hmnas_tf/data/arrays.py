@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hmnas_tf.data.image_dataset import ImageDataset, content_version
+from hmnas_tf.data.image_files import white_of
+from hmnas_tf.data.labels import read_labels
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import resize_array
 
@@ -15,6 +17,11 @@ AUGMENTATION = ("crop", "flip", "cutout")  # of images that nothing is known of
 _CHUNK = 1024  # images turned to uint8 at a time
 _ROUNDING = 1e-3  # of the range: floats this little outside are taken for its ends
 _BRIGHT = 16  # floats in 0..255 have one above this: some data are in 0..16, and would come out nearly black
+_DARK = (
+    1 / 8
+)  # floats in 0..1 have one above this: 10 to 13 bits over 65535 end below, with few grey values left
+_FEW_CHANNELS = 4  # more of them on the last axis may be a width
+LAYOUTS = ("NHWC", "NCHW")
 
 
 def dataset_of_arrays(
@@ -23,6 +30,7 @@ def dataset_of_arrays(
     arrays: Mapping[str, np.ndarray],
     class_names: Sequence[str] | None = None,
     image_size: int = 0,
+    layout: str = "",
 ) -> ImageDataset:
     """Makes a dataset of arrays as users have them.
 
@@ -34,6 +42,7 @@ def dataset_of_arrays(
         class_names: in the order of the labels. None names whole numbers by themselves, and takes strings in the order
             of the alphabet.
         image_size: side to resize to, pixels; 0 keeps the size.
+        layout: see `Pixels`.
 
     Returns:
         The dataset; its version is the hash of images, before they are resized, and labels.
@@ -41,18 +50,11 @@ def dataset_of_arrays(
     Raises:
         ValueError: one line about what does not fit.
     """
-    train, test = Pixels(f"{where}: x_train"), Pixels(f"{where}: x_test")
+    train, test = Pixels(f"{where}: x_train", layout), Pixels(f"{where}: x_test", layout)
     x_train, x_test = train(arrays["x_train"]), test(arrays["x_test"])
     test.require_scale_of(train)
-    y_train, y_test = (_labels(arrays[key], f"{where}: {key}") for key in ("y_train", "y_test"))
-    if "U" in (y_train.dtype.kind, y_test.dtype.kind):
-        if class_names is None:
-            class_names = np.unique(y_train).tolist()
-        y_train = _numbered(y_train, class_names, f"{where}: y_train")
-        y_test = _numbered(y_test, class_names, f"{where}: y_test")
-    elif class_names is None:
-        highest = max(int(labels.max(initial=0)) for labels in (y_train, y_test))
-        class_names = [str(number) for number in range(highest + 1)]
+    labels = read_labels(arrays["y_train"], arrays["y_test"], class_names, where)
+    y_train, y_test = labels.y_train, labels.y_test
     if image_size:
         check_fits(name, len(x_train) + len(x_test), (image_size, image_size, x_train.shape[3]))
     dataset = ImageDataset(
@@ -62,8 +64,9 @@ def dataset_of_arrays(
         y_train=y_train,
         x_test=resize_array(x_test, image_size),
         y_test=y_test,
-        class_names=tuple(class_names),
+        class_names=labels.class_names,
         augmentation=AUGMENTATION,
+        notices=labels.notices,
     )
     untrained = sorted(set(y_test.tolist()) - set(y_train.tolist()))
     if untrained:
@@ -81,10 +84,14 @@ class Pixels:
 
     Args:
         what: the images are, to begin a message with.
+        layout: one of `LAYOUTS`, or "" where nobody has said it; channels that may be first are asked about then.
     """
 
-    def __init__(self, what: str):
-        self.what = what
+    def __init__(self, what: str, layout: str = ""):
+        if layout not in ("", *LAYOUTS):
+            raise ValueError(f"{what}: layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+        self.what, self.layout = what, layout
+        self._highest = 0.0  # of floats
         self._white: float | None = None  # the float that becomes 255
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -100,27 +107,31 @@ class Pixels:
             raise ValueError(
                 f"{what} must be [N, H, W] or [N, H, W, C], got {list(images.shape)}; reshape it"
             )
-        if images.shape[1] in (1, 3) and images.shape[3] > 4:
+        if self.layout == "NCHW":
+            images = images.transpose(0, 2, 3, 1)
+        elif not self.layout and _channels_may_be_first(images.shape):
             raise ValueError(
-                f"{what} must have the channels last, [N, H, W, C], got {list(images.shape)}; "
-                "transpose it by (0, 2, 3, 1)"
+                f"{what} must have the channels last, [N, H, W, C], got {list(images.shape)}, whose first axis looks "
+                "like the channels; transpose it by (0, 2, 3, 1), or if they are last, say so by layout='NHWC'"
             )
         if images.dtype == np.uint8:
             return images
-        if images.dtype == np.uint16:
-            raise ValueError(f"{what} must be uint8, got uint16; scale it: (x / 257).round().astype('uint8')")
         if images.dtype.kind != "f":
-            raise ValueError(
-                f"{what} must be uint8 or floats, got {images.dtype}; for 0..255: x.astype('uint8')"
-            )
+            raise ValueError(f"{what} must be uint8 or floats, got {images.dtype}; {_scaling(images)}")
         return self._rounded(images, self._white_of(images))
 
     def require_scale_of(self, other: Pixels) -> None:
-        """Refuses floats in 0..1 beside floats in 0..255.
+        """Refuses floats in 0..1 beside floats in 0..255, and those that would be nearly black; ask when all are read.
 
         Raises:
-            ValueError: naming both.
+            ValueError: naming both, or the highest value.
         """
+        for part in (self, other):
+            if part._white == 1 and 0 < max(self._highest, other._highest) <= _DARK:
+                raise ValueError(
+                    f"{part.what} has floats in 0..1 that end at {part._highest:g} and would be nearly black; divide "
+                    "them by what is white, such as x / x_train.max()"
+                )
         if self._white and other._white and self._white != other._white:
             raise ValueError(
                 f"{self.what} has floats in 0..{self._white:g}, but {other.what} in 0..{other._white:g}; scale "
@@ -135,6 +146,7 @@ class Pixels:
             raise ValueError(f"{self.what} has values that are not finite (NaN or infinity); clean it")
         if low < -_ROUNDING or high > 255 * (1 + _ROUNDING):
             raise self._refusal(low, high)
+        self._highest = max(self._highest, high)
         if high > 1 + _ROUNDING and self._white != 255:
             if self._white or high <= _BRIGHT:
                 raise self._refusal(low, high)
@@ -160,36 +172,24 @@ class Pixels:
         return rounded
 
 
-def _labels(labels: np.ndarray, what: str) -> np.ndarray:
-    """Returns labels [N], whole numbers or strings of dtype kind U."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]  # as keras.datasets gives them
-    if labels.dtype.kind == "O" and all(isinstance(label, bytes) for label in labels.ravel()):
-        labels = labels.astype("S")  # strings as TensorFlow hands them out
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.ravel()):
-        labels = labels.astype("U")
-    if labels.dtype.kind == "S":
-        labels = np.char.decode(labels, "utf-8")
-    if labels.ndim == 1 and labels.dtype.kind in "iuU":
-        return labels
-    got = f"{labels.dtype} {list(labels.shape)}"
-    if labels.ndim == 2:
-        raise ValueError(
-            f"{what} must be whole numbers or strings [N], got {got}; turn one-hot rows into numbers by y.argmax(1), "
-            "in a tf.data pipeline by tf.argmax(y, -1)"
-        )
-    raise ValueError(f"{what} must be whole numbers or strings [N], got {got}; convert it: y.astype('int32')")
+def _channels_may_be_first(shape: tuple[int, ...]) -> bool:
+    """Returns whether images [N, ?, ?, ?] look as if their height and width were last."""
+    _, first, second, last = shape
+    if last <= _FEW_CHANNELS or first == second:
+        return False
+    return first in (1, 3) or second == last or first < min(second, last)
 
 
-def _numbered(labels: np.ndarray, class_names: Sequence[str], what: str) -> np.ndarray:
-    """Returns strings as their places in `class_names`, int32 [N]."""
-    places = {name: place for place, name in enumerate(class_names)}
-    if labels.dtype.kind != "U":
-        raise ValueError(f"{what} holds numbers, but the other labels are strings; give both in one way")
-    unknown = sorted(set(labels.tolist()) - set(places))
-    if unknown:
-        raise ValueError(
-            f"{what} has the label {unknown[0]!r}, which is none of the {len(places)} classes; add it to class_names, "
-            "or images of it to the training set"
-        )
-    return np.array([places[label] for label in labels.tolist()], np.int32)
+def _scaling(images: np.ndarray) -> str:
+    """Returns how integers become uint8 without being cut off or nearly black."""
+    low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
+    if images.dtype.kind not in "iu":
+        return "for True and False: x.astype('uint8') * 255; for numbers: x.astype('float32')"
+    if low < 0:
+        return f"it holds {low}..{high}: say what is black and what is white, as by floats in 0..1"
+    if high <= 255:
+        return "scale it; in 0..255, as it lies: x.astype('uint8')"
+    white = white_of(high)
+    return (
+        f"scale it; it ends at {high}, so {white} may be white: (x / {white / 255:g}).round().astype('uint8')"
+    )

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from hmnas_tf.console.progress import Say, silent, watched
-from hmnas_tf.data.image_dataset import ImageDataset, content_version, count_to_take
-from hmnas_tf.data.image_files import ImageHead, read_head, read_image
+from hmnas_tf.data.class_names import check_names
+from hmnas_tf.data.folder_layout import find_files
+from hmnas_tf.data.image_dataset import ImageDataset, content_version
+from hmnas_tf.data.image_files import FULL, ImageHead, read_head, read_image, white_of
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import crop_and_resize
+from hmnas_tf.data.selection import count_to_take
 
-_NOT_DATA = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave behind, besides hidden files
-_IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 _TEST_SHARE = 0.2
+_NAMED = 5  # of files that cannot be read, so many are named
+_Result = TypeVar("_Result")
 
 
 class _File(NamedTuple):
@@ -39,8 +42,9 @@ def load_folder(
     every class becomes a test image, chosen by `seed`. Images are RGB, or one channel when every file is
     grey. With an `image_size` the short side is resized to it and the centre kept. Without one, images that
     all have the same size stay as they are; otherwise the size is the median of their short sides, rounded
-    down to a multiple of 8, at least 8 and at most 224 pixels. Hidden files are skipped; any other file that
-    is no image is an error.
+    down to a multiple of 8, at least 8 and at most 224 pixels. Greys of more than 8 bits are scaled by one
+    number, the white of as many bits as the highest value of all images needs. Hidden files are skipped; any
+    other file of a class that is no image is an error, and what lies beside the classes a notice.
 
     Args:
         path: the folder.
@@ -61,14 +65,18 @@ def load_folder(
             "folder: needs a path, as in folder:my_images, with one sub-folder of image files a class"
         )
     root = Path(path).expanduser()
-    train, test, class_names = _find(root, seed)
+    layout = find_files(root)
+    check_names(layout.class_names, str(root))  # before all files are read
+    train, test = _shuffled_parts(layout.train, layout.test, seed)
     train = train[: count_to_take(train_examples, len(train), f"training images of {root}")]
     test = test[: count_to_take(test_examples, len(test), f"test images of {root}")]
-    heads = [read_head(file.path) for file in watched([*train, *test], say, f"looking at {root}, images")]
+    files = [*train, *test]
+    heads = _of_each(files, lambda file, _: read_head(file.path), f"looking at {root}, images", say)
     image_shape = _image_shape(heads, image_size)
     check_fits(f"folder:{path}", len(heads), image_shape)
-    x_train, y_train = _read(train, image_shape, f"reading {root}, training images", say)
-    x_test, y_test = _read(test, image_shape, f"reading {root}, test images", say)
+    white, notices = _white(files, heads)
+    x_train, y_train = _read(train, image_shape, white, f"reading {root}, training images", say)
+    x_test, y_test = _read(test, image_shape, white, f"reading {root}, test images", say)
     return ImageDataset(
         name=f"folder:{path}",
         version=content_version(x_train, y_train, x_test, y_test),
@@ -76,66 +84,21 @@ def load_folder(
         y_train=y_train,
         x_test=x_test,
         y_test=y_test,
-        class_names=class_names,
+        class_names=layout.class_names,
         augmentation=("crop", "flip", "cutout"),
+        white=white,
+        notices=layout.notices + notices,
     )
 
 
-def _find(root: Path, seed: int) -> tuple[list[_File], list[_File], tuple[str, ...]]:
-    """The files of both sets, shuffled so that the first N hold all classes, and the class names."""
-    if not root.is_dir():
-        raise ValueError(f"folder: expected an existing folder with one sub-folder a class, got {root}")
+def _shuffled_parts(
+    train: list[list[Path]], test: list[list[Path]], seed: int
+) -> tuple[list[_File], list[_File]]:
+    """The files of both sets, shuffled so that the first N hold all classes."""
     rng = np.random.default_rng(seed)
-    parts = {part: root / part for part in ("train", "test") if (root / part).is_dir()}
-    if len(parts) == 2:
-        class_names = _class_names(parts["train"])
-        foreign = sorted(set(_class_names(parts["test"])) - set(class_names))
-        if foreign:
-            raise ValueError(
-                f"{parts['test']}/{foreign[0]} has no counterpart in {parts['train']}; add it or remove it"
-            )
-        train, test = ([_files(folder / name) for name in class_names] for folder in parts.values())
-    else:
-        for folder in parts.values():
-            if any(inner.is_dir() and not _ignored(inner) for inner in folder.iterdir()):
-                raise ValueError(
-                    f"{root} has only {folder.name}/ with classes in it; it needs both train/ and test/"
-                )
-        class_names = _class_names(root)
-        train, test = _split([_files(root / name) for name in class_names], rng)
-    return _shuffled(train, rng), _shuffled(test, rng), class_names
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    entries = [entry for entry in sorted(folder.iterdir()) if not _ignored(entry)]
-    stray = [entry for entry in entries if entry.suffix.lower() in _IMAGE_SUFFIXES and not entry.is_dir()]
-    if stray:
-        raise ValueError(f"{stray[0]} lies beside the class folders; move it into the folder of its class")
-    names = tuple(entry.name for entry in entries if entry.is_dir())
-    if len(names) < 2:
-        got = f"only {names[0]}/" if names else "none"
-        raise ValueError(
-            f"{folder} needs at least 2 sub-folders, one a class, it has {got}; sort the images into them"
-        )
-    return names
-
-
-def _files(folder: Path) -> list[Path]:
-    files = [entry for entry in sorted(folder.iterdir()) if not _ignored(entry)] if folder.is_dir() else []
-    if not files:
-        raise ValueError(
-            f"{folder} has no image; every class needs at least one in each of training and test"
-        )
-    for entry in files:
-        if entry.is_dir():
-            raise ValueError(
-                f"{entry} is a folder inside a class; expected image files only, move them one level up"
-            )
-    return files
-
-
-def _ignored(entry: Path) -> bool:
-    return entry.name.startswith(".") or entry.name.lower() in _NOT_DATA
+    if not test:
+        train, test = _split(train, rng)
+    return _shuffled(train, rng), _shuffled(test, rng)
 
 
 def _split(
@@ -171,13 +134,61 @@ def _image_shape(heads: Sequence[ImageHead], image_size: int) -> tuple[int, int,
     return size, size, channels
 
 
+def _white(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[int, tuple[str, ...]]:
+    """Returns the value of more than 8 bits that becomes 255, and a line about it unless it is what 16 bits can hold.
+
+    Raises:
+        ValueError: on colours of 16 bits that would be nearly black: Pillow reads only their upper 8.
+    """
+    deep = [(head.highest, file.path) for file, head in zip(files, heads, strict=True) if head.highest]
+    grey = [head.highest for head in heads if head.highest and head.grey]
+    colours = [highest for head in heads if (highest := head.highest) and not head.grey]
+    if colours and white_of(max(colours)) < FULL:
+        first = next(path for highest, path in deep if highest in colours)
+        raise ValueError(
+            f"{first} and the other {len(colours) - 1:,} images with colours of 16 bits end at about {max(colours)} of "
+            f"{FULL} and would be nearly black; scale them to 0..{FULL}, or save them with 8 bits"
+        )
+    white = white_of(max(grey, default=0))
+    if white == FULL:
+        return white, ()
+    return white, (
+        f"{len(grey):,} of {len(heads):,} images have more than 8 bits and end at {max(grey):,}: {white:,} is taken "
+        f"for white ({white.bit_length()} bits), also by predict",
+    )
+
+
 def _read(
-    files: Sequence[_File], image_shape: tuple[int, int, int], what: str, say: Say
+    files: Sequence[_File], image_shape: tuple[int, int, int], white: int, what: str, say: Say
 ) -> tuple[np.ndarray, np.ndarray]:
     images = np.empty((len(files), *image_shape), np.uint8)
-    for index, file in enumerate(watched(files, say, what)):
-        image = read_image(file.path, image_shape[2])
-        images[index] = (
-            image if image.shape == image_shape else crop_and_resize(image, image_shape[0]).numpy()
-        )
+
+    def read(file: _File, index: int) -> None:
+        image = read_image(file.path, image_shape[2], white)
+        same = image.shape == image_shape
+        images[index] = image if same else crop_and_resize(image, image_shape[0]).numpy()
+
+    _of_each(files, read, what, say)
     return images, np.array([file.label for file in files], np.int32)
+
+
+def _of_each(
+    files: Sequence[_File], function: Callable[[_File, int], _Result], what: str, say: Say
+) -> list[_Result]:
+    """Applies a function to each file and its place; all that fail are told in one line."""
+    results, errors, names = [], [], []
+    for index, file in enumerate(watched(files, say, what)):
+        try:
+            results.append(function(file, index))
+        except ValueError as error:
+            errors.append(error)
+            names.append(str(file.path))
+    if len(errors) > 1:
+        more = ", ".join(sorted(names[1:])[:_NAMED])
+        rest = " ..." if len(errors) > _NAMED + 1 else ""
+        raise ValueError(
+            f"{errors[0]}; so with {len(errors) - 1:,} more of {len(files):,} files: {more}{rest}"
+        )
+    if errors:
+        raise errors[0]
+    return results

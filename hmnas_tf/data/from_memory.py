@@ -26,6 +26,7 @@ def dataset_from(
     *,
     name: str = "arrays",
     image_size: int = 0,
+    layout: str = "",
     say: Say = silent,
 ) -> ImageDataset:
     """Makes a dataset for `search` of what a program has in memory.
@@ -41,6 +42,7 @@ def dataset_from(
             Keras' `image_dataset_from_directory` sets it, or the labels themselves.
         name: of the dataset, for `results.json`.
         image_size: side to resize to, pixels; 0 keeps the size.
+        layout: NHWC or NCHW, where the channels are; "" is last, and asks where they look as if they were first.
         say: shows a line of progress when reading takes long.
 
     Returns:
@@ -55,15 +57,15 @@ def dataset_from(
         raise ValueError(f"{_EXPECTED}, got {_kind(data)}; give a training and a test set")
     if class_names is None:
         class_names = getattr(data[0], "class_names", None)
-    train, test = Pixels(f"{name}: x_train"), Pixels(f"{name}: x_test")
+    train, test = Pixels(f"{name}: x_train", layout), Pixels(f"{name}: x_test", layout)
     parts = [_arrays(split, pixels, say) for split, pixels in zip(data, (train, test), strict=True)]
     test.require_scale_of(train)
     arrays = dict(zip(KEYS, (array for part in parts for array in part), strict=True))
-    return dataset_of_arrays(MEMORY + name, name, arrays, class_names, image_size)
+    return dataset_of_arrays(MEMORY + name, name, arrays, class_names, image_size, "NHWC")
 
 
 def _arrays(split: Split, pixels: Pixels, say: Say) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the images and the labels of one split; images of a pipeline have gone through `pixels`."""
+    """Returns the images of one split, gone through `pixels`, and its labels."""
     if isinstance(split, tf.data.Dataset):
         with tf.device("CPU:0"):
             return _read(split, pixels, say)
@@ -74,7 +76,7 @@ def _arrays(split: Split, pixels: Pixels, say: Say) -> tuple[np.ndarray, np.ndar
         images, labels = map(np.asarray, split)
     except ValueError as error:  # NumPy's word for lists of different lengths
         raise ValueError(f"{what} must be one array of equally sized images: {error}; resize them") from error
-    return images, labels
+    return pixels(images), labels
 
 
 def _read(split: tf.data.Dataset, pixels: Pixels, say: Say) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,13 @@ import hashlib
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from hmnas_tf.data.augmentation import check_augmentation
+from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices
+from hmnas_tf.data.image_files import FULL
+from hmnas_tf.data.pipeline import in_memory
+from hmnas_tf.data.selection import count_to_take, random_classes
 
 MEMORY = "memory:"  # begins the name of a dataset that a program gave: no command can load it again
 _CHUNK = 1024  # images counted at a time, so that the counting needs little memory
@@ -30,8 +35,10 @@ class ImageDataset:
         y_train: integer [N], 0 <= y < len(class_names); kept as int32.
         x_test: uint8 [M, H, W, C], M >= 1.
         y_test: integer [M].
-        class_names: at least two, in the order of the labels.
+        class_names: at least two, in the order of the labels; kept as `clean_name` has them.
         augmentation: keys of `AUGMENTATIONS` that suit these images.
+        white: of files with more than 8 bits, the value that became 255.
+        notices: lines that whoever searches on these images should read.
 
     Raises:
         ValueError: one of the above does not hold.
@@ -45,10 +52,15 @@ class ImageDataset:
     y_test: np.ndarray
     class_names: tuple[str, ...]
     augmentation: tuple[str, ...]
+    white: int = FULL
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # frozen, so the documented types are put in place through object.__setattr__
-        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+        where = f"dataset '{self.name}'"
+        object.__setattr__(self, "notices", (*self.notices, *cleaning_notices(self.class_names, where)))
+        object.__setattr__(self, "class_names", tuple(map(clean_name, self.class_names)))
+        check_names(self.class_names, where)
         check_augmentation(self.augmentation)
         object.__setattr__(self, "augmentation", tuple(self.augmentation))
         if len(self.class_names) < 2:
@@ -84,7 +96,9 @@ class ImageDataset:
         if labels.min() < 0 or labels.max() >= len(self.class_names):
             raise ValueError(
                 f"{where}: {len(self.class_names)} classes need labels in 0..{len(self.class_names) - 1}, "
-                f"got {labels.min()}..{labels.max()}; renumber them or name more classes"
+                f"got {labels.min()}..{labels.max()}; "
+                + ("subtract 1 from them" if labels.min() == 1 else "renumber them")
+                + " or name more classes"
             )
 
     @property
@@ -127,6 +141,11 @@ class ImageDataset:
         std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
         std[std < 1e-6] = 1.0  # dividing by the rounding error of a constant channel would blow it up
         return tuple(map(float, mean)), tuple(map(float, std))
+
+    @functools.cached_property
+    def tensors(self) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        """Images and labels of the parts `train` and `test` as tensors: one copy, which all streams of a run share."""
+        return {"train": in_memory(self.x_train, self.y_train), "test": in_memory(self.x_test, self.y_test)}
 
     def take(self, train_examples: int = 0, test_examples: int = 0) -> ImageDataset:
         """Keeps only the first examples, for trials.
@@ -202,25 +221,19 @@ class ImageDataset:
         """
         if not count:
             return self
-        if not 2 <= count <= self.num_classes:
-            raise ValueError(
-                f"cannot take {count} classes of '{self.name}', which has {self.num_classes}: ask for 2 to "
-                f"{self.num_classes}, or 0 for all"
-            )
-        drawn = np.sort(np.random.default_rng([seed, count]).choice(self.num_classes, count, replace=False))
+        drawn = self.random_classes(count, seed)
         parts: dict[str, np.ndarray] = {}
         for split in ("train", "test"):
             labels = getattr(self, f"y_{split}")
             kept = np.isin(labels, drawn)
-            empty = [self.class_names[c] for c in drawn if not np.any(labels == c)]
-            if empty:
-                raise ValueError(
-                    f"dataset '{self.name}': class {empty[0]!r}, which was drawn to search on, has no {split} image; "
-                    "take more examples, or another seed"
-                )
             parts[f"x_{split}"] = getattr(self, f"x_{split}")[kept]
             parts[f"y_{split}"] = np.searchsorted(drawn, labels[kept])
         return dataclasses.replace(self, class_names=tuple(self.class_names[c] for c in drawn), **parts)
+
+    def random_classes(self, count: int, seed: int) -> np.ndarray:
+        """Returns the labels that `of_random_classes` keeps, without copying images; see `selection`."""
+        labels = {"train": self.y_train, "test": self.y_test}
+        return random_classes(self.name, self.class_names, labels, count, seed)
 
     def describe(self) -> dict[str, Any]:
         """The facts about this dataset that belong into results.json; only JSON types."""
@@ -234,16 +247,8 @@ class ImageDataset:
             "mean": list(self.mean),
             "std": list(self.std),
             "augmentation": list(self.augmentation),
+            **({"white": self.white} if self.white != FULL else {}),  # runs of before have none
         }
-
-
-def count_to_take(wanted: int, available: int, what: str) -> int:
-    """`wanted`, or `available` when it is 0; ValueError naming both when there are not that many `what`."""
-    if not 0 <= wanted <= available:
-        raise ValueError(
-            f"cannot take the first {wanted} {what}: there are {available}; ask for fewer, or 0 for all"
-        )
-    return wanted or available
 
 
 def content_version(*arrays: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +10,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from hmnas_tf.data.orientation import orientation_of, upright
+
 # Everything else that Pillow opens is refused: some of it runs other programs (EPS), none of it is a usual
 # picture.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
+FULL = 65535  # what 16 bits can hold
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # besides "I;16" and its kin
 _Result = TypeVar("_Result")
-_ORIENTATION = 0x0112  # EXIF tag; 5..8 swap height and width
 
 
 class ImageHead(NamedTuple):
@@ -25,45 +27,63 @@ class ImageHead(NamedTuple):
     height: int
     width: int
     grey: bool
+    highest: int = 0  # value of a pixel, 0..65535, if there are more than 8 bits
+
+
+def white_of(highest: int) -> int:
+    """Returns the value that is white where the highest is this one: the largest that as many bits can hold.
+
+    Cameras and X-ray machines write 10, 12 or 14 bits into files of 16. Of 4,000 it is 4,095, of 40,000 and of 0, which
+    says nothing, 65,535.
+    """
+    return (1 << highest.bit_length()) - 1 if highest else FULL
 
 
 def read_head(path: str | Path) -> ImageHead:
-    """Size (upright, pixels) and greyness of an image file; ValueError when it is no image."""
+    """Size (upright, pixels), greyness and range of an image file; ValueError when it is no image."""
     return _guarded(path, _head)
 
 
-def read_image(path: str | Path, channels: int) -> np.ndarray:
+def highest_value(path: str | Path) -> int:
+    """Highest value of an image of more than 8 bits, 0 of others; ValueError when it is no image."""
+    return _guarded(path, lambda image: _highest(image) if _is_deep(image) else 0)
+
+
+def read_image(path: str | Path, channels: int, white: int = FULL) -> np.ndarray:
     """Decodes one image file.
 
-    The EXIF orientation is honoured, 16-bit greys are scaled to 8 bits, transparency becomes white, of an
-    animation the first picture counts.
+    The orientation that a camera notes is honoured, transparency becomes white, of an animation the first picture
+    counts. Greys of more than 8 bits are scaled to 8.
 
     Args:
         path: a file in one of `FORMATS`.
         channels: 1 for grey, 3 for RGB.
+        white: the value that becomes 255 where there are more than 8 bits.
 
     Returns:
         uint8 [H, W, channels].
 
     Raises:
-        ValueError: names the file that is missing, empty, truncated, corrupt or no image.
+        ValueError: names the file that is missing, empty, truncated, corrupt, no image, or brighter than white.
     """
-    return _guarded(path, lambda image: _decode(image, channels))
+    return _guarded(path, lambda image: _decode(image, channels, white))
 
 
 def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
     """Opens `path`, applies `function`, and turns whatever Pillow raises into one line."""
     from PIL import Image  # only the sources that read files need it
 
-    # Which exception a broken file raises depends on the format and on where it is broken.
-    broken = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
     Image.init()  # `formats` below takes only what is registered already
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise ValueError("it is no regular file")  # opening a pipe would wait for whoever writes into it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about harmless oddities of single files
             with Image.open(path, formats=FORMATS) as image:
                 return function(image)
-    except broken as error:
+    except (
+        Exception
+    ) as error:  # which kind a broken file raises depends on the format and on where it is broken
         if Path(path).is_file() and Path(path).stat().st_size == 0:
             reason = "it is empty"
         elif isinstance(error, Image.UnidentifiedImageError):
@@ -74,21 +94,43 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
 
 
 def _head(image: Any) -> ImageHead:
-    width, height = image.size
-    # Pillow turns TIFFs by itself and states their size accordingly.
-    if image.format != "TIFF" and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
-        width, height = height, width
-    return ImageHead(height, width, image.mode in _GREY_MODES or image.mode.startswith("I;16"))
+    deep = _is_deep(image)  # before the pixels are decoded, when the file's own mode is forgotten
+    grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
+    swapped = orientation_of(image) >= 5
+    width, height = reversed(image.size) if swapped else image.size
+    return ImageHead(height, width, grey, _highest(image) if deep else 0)
 
 
-def _decode(image: Any, channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
+def _is_deep(image: Any) -> bool:
+    """Returns whether the file has more than 8 bits a value; of colours Pillow gives the upper 8 of 16."""
     if image.mode.startswith("I"):
-        image = Image.fromarray(_eight_bits(np.asarray(image)))
+        return True
+    arguments = [tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in image.tile]
+    parts = [part for own in arguments for part in own]
+    if image.format == "PPM":  # whose head says what is white
+        return any(isinstance(part, int) and part > 255 for part in parts)
+    return any(isinstance(part, str) and ";16" in part for part in parts)
+
+
+def _highest(image: Any) -> int:
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        _require_unsigned(values)
+        return int(values.max())
+    bands = image.convert("RGB").getextrema()
+    return max(high for _, high in bands) * (FULL // 255)
+
+
+def _decode(image: Any, channels: int, white: int) -> np.ndarray:
+    from PIL import Image
+
+    orientation = orientation_of(image)
+    image.load()  # Pillow turns TIFFs here
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_eight_bits(np.asarray(image), white))
     elif image.mode == "F":
         raise ValueError("it holds floating-point values, save it with 8 or 16 bits")
+    image = upright(image, orientation)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -96,8 +138,17 @@ def _decode(image: Any, channels: int) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
+def _eight_bits(values: np.ndarray, white: int) -> np.ndarray:
     # Pillow's own conversion clips at 255 instead of scaling.
-    if values.min() < 0 or values.max() > 65535:
+    _require_unsigned(values)
+    if values.max() > white:
+        raise ValueError(
+            f"it holds values up to {values.max()}, but those of the training pictures end at {white}, which is taken "
+            "for white; scale it as they were"
+        )
+    return np.round(values / (white / 255.0)).astype(np.uint8)
+
+
+def _require_unsigned(values: np.ndarray) -> None:
+    if values.min() < 0 or values.max() > FULL:
         raise ValueError("it holds values outside 0..65535, save it with 8 or 16 bits")
-    return np.round(values / 257.0).astype(np.uint8)

@@ -10,7 +10,9 @@ import numpy as np
 
 from hmnas_tf.data.arrays import KEYS, dataset_of_arrays
 from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.memory import check_fits
 
+_OPTIONAL = ("class_names", "layout")
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
@@ -19,7 +21,8 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
 
     For data that some script has already turned into arrays. Images are uint8, or floats within 0..1 or
     0..255, which are scaled and rounded; [N, H, W] means one channel. Labels are whole numbers from 0 or strings,
-    [N] or [N, 1]. Without `class_names` the classes are named by their labels. Nothing pickled is ever read.
+    [N] or [N, 1]. Without `class_names` the classes are named by their labels. A string `layout`, NHWC or NCHW, says
+    where the channels are. Nothing pickled is ever read.
 
     Args:
         path: of the archive, as `numpy.savez` or `numpy.savez_compressed` write it.
@@ -42,8 +45,13 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
             raise ValueError(
                 f"{path}: class_names must be a list of strings, got {names.dtype} {list(names.shape)}"
             )
-        names = (np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names).tolist()
-    return dataset_of_arrays(f"npz:{path}", path, arrays, names, image_size)
+        names = names.tolist()
+    layout = arrays.pop("layout", np.array(""))
+    if layout.ndim or layout.dtype.kind != "U":
+        raise ValueError(
+            f"{path}: layout must be a string, NHWC or NCHW, got {layout.dtype} {list(layout.shape)}"
+        )
+    return dataset_of_arrays(f"npz:{path}", path, arrays, names, image_size, str(layout))
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -66,13 +74,38 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 f"{path} lacks {', '.join(missing)}: it has {', '.join(archive.files) or 'nothing'}; "
                 "name the arrays in numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
             )
-        wanted = [key for key in (*KEYS, "class_names") if key in archive.files]
+        for key in ("x_train", "x_test"):
+            _check_size(archive, key, path)
+        wanted = [key for key in (*KEYS, *_OPTIONAL) if key in archive.files]
         return {key: _member(archive, key, path) for key in wanted}
+
+
+def _check_size(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> None:
+    """Refuses images that do not fit, by what the archive says of them, before any is read."""
+    try:
+        with archive.zip.open(f"{key}.npy") as member:
+            version = np.lib.format.read_magic(member)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, _ = read(member)
+    except _UNREADABLE:
+        return  # told by whoever reads the array
+    if len(shape) in (3, 4):
+        count, *size = shape
+        height, width, channels = (*size, 1)[:3]
+        check_fits(f"npz:{path}", count, (height, width, channels))
 
 
 def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
     try:
         return archive[key]
+    except MemoryError as error:
+        raise ValueError(
+            f"{path}: {key} does not fit into memory ({error}); save fewer or smaller images"
+        ) from error
     except _UNREADABLE as error:
         if "pickle" in str(error):  # NumPy's word for an array of dtype object
             raise ValueError(

@@ -14,9 +14,10 @@ _ROUNDS = 12  # of the cipher behind the shuffle, see `_shuffled`
 
 
 def training_batches(
-    x: np.ndarray,
-    y: np.ndarray,
+    x: np.ndarray | tf.Tensor,
+    y: np.ndarray | tf.Tensor,
     *,
+    part: np.ndarray | None = None,
     batch_size: int,
     start_step: int,
     total_steps: int,
@@ -33,8 +34,9 @@ def training_batches(
     seed.
 
     Args:
-        x: uint8 [N, H, W, C]; copied once into a tensor in main memory.
+        x: uint8 [N, H, W, C]; an array is copied into a tensor in main memory, see `in_memory`.
         y: integer [N].
+        part: indices of the images to use, [n]; None is all. N below is their number.
         batch_size: images a batch, over all replicas.
         start_step: number of the first batch, 0 for a fresh run.
         total_steps: number of the batch to stop before.
@@ -52,21 +54,25 @@ def training_batches(
     """
     _check_arrays(x, y, batch_size)
     check_augmentation(augmentation)
-    if batch_size > len(x):
+    count = len(x) if part is None else len(part)
+    if batch_size > count:
         raise ValueError(
-            f"batch_size {batch_size} is larger than the {len(x)} training images: "
+            f"batch_size {batch_size} is larger than the {count} training images: "
             "use a smaller batch or more images"
         )
     if not 0 <= start_step <= total_steps:
         raise ValueError(
             f"expected 0 <= start_step <= total_steps, got start_step {start_step}, total_steps {total_steps}"
         )
-    steps_per_epoch = len(x) // batch_size
-    images, labels = _in_memory(x, y)
+    steps_per_epoch = count // batch_size
+    images, labels = in_memory(x, y)
+    chosen = None if part is None else _on_cpu(part, tf.int64)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         position = (step % steps_per_epoch) * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
-        index = _shuffled(position, seed, step // steps_per_epoch, len(x))
+        index = _shuffled(position, seed, step // steps_per_epoch, count)
+        if chosen is not None:
+            index = tf.gather(chosen, index)
         batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
         augmented = augment_and_normalise(tf.gather(images, index), batch_seed, augmentation, mean, std)
         return augmented, tf.gather(labels, index)
@@ -75,7 +81,12 @@ def training_batches(
 
 
 def evaluation_batches(
-    x: np.ndarray, y: np.ndarray, *, batch_size: int, mean: Sequence[float], std: Sequence[float]
+    x: np.ndarray | tf.Tensor,
+    y: np.ndarray | tf.Tensor,
+    *,
+    batch_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> tf.data.Dataset:
     """Every image once, in order, in batches of one size.
 
@@ -98,7 +109,7 @@ def evaluation_batches(
         ValueError: arrays of the wrong kind or batch_size < 1.
     """
     _check_arrays(x, y, batch_size)
-    images, labels = _in_memory(x, y)
+    images, labels = in_memory(x, y)
 
     def batch(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         index = number * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
@@ -147,11 +158,18 @@ def _shuffled(position: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf
     )
 
 
-def _in_memory(x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+def in_memory(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns images and labels as tensors that any number of streams can share; tensors are returned as they are."""
+    return _on_cpu(x, tf.uint8), _on_cpu(y, tf.int32)
+
+
+def _on_cpu(values: np.ndarray | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     # Eager tensors that `map` captures: not copied into the graph, which may not exceed 2 GB, and kept in
     # main memory, since tf.data runs there also on a machine with GPUs.
+    if tf.is_tensor(values):
+        return values
     with tf.device("CPU:0"):
-        return tf.constant(x), tf.constant(y, tf.int32)
+        return tf.constant(values, dtype)
 
 
 def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor, ...]]) -> tf.data.Dataset:
@@ -168,7 +186,7 @@ def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor
     return batches.with_options(options)
 
 
-def _check_arrays(x: np.ndarray, y: np.ndarray, batch_size: int) -> None:
+def _check_arrays(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, batch_size: int) -> None:
     if x.dtype != np.uint8 or x.ndim != 4 or len(x) == 0:
         raise ValueError(
             f"images must be a non-empty uint8 array [N, H, W, C], got {x.dtype} {list(x.shape)}"

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.idx_files import prepare_fashion_mnist, quiet_tfds
-from hmnas_tf.data.image_dataset import ImageDataset, count_to_take
+from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import crop_and_resize
+from hmnas_tf.data.selection import count_to_take
 
 _NAME = re.compile(r"(?P<base>[A-Za-z_]\w*)(/[^/:]+)?(:[\d*]+(\.[\d*]+){2})?")
 _BATCH = 512  # images decoded at a time

@@ -12,6 +12,10 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from hmnas_tf.data import ImageDataset
+from hmnas_tf.data.class_names import check_names
+from hmnas_tf.data.image_files import FULL
+
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 PROBABILITIES_NAME = "probabilities"
@@ -31,16 +35,18 @@ class Labelling:
         mean: one number a channel, of pixel values scaled to [0, 1].
         std: one number a channel, of pixel values scaled to [0, 1].
         image_shape: (height, width, channels) in pixels.
+        white: what became pixel value 255 in files with more than 8 bits; told only where it is not what 16 bits hold.
 
     Raises:
-        ValueError: when the shape is not three positive numbers, mean and std are not one finite number a channel, or a
-            class name cannot be written as UTF-8 (a folder name may hold such bytes).
+        ValueError: when the shape is not three positive numbers, mean and std are not one finite number a channel, or
+            `check_names` refuses a class name.
     """
 
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_shape: tuple[int, int, int]
+    white: int = FULL
 
     def __post_init__(self) -> None:
         # Plain Python values, whatever came in (lists, NumPy scalars): they are written as JSON.
@@ -57,9 +63,7 @@ class Labelling:
                 raise ValueError(f"{field}: expected {expected}, received {values}")
         if min(self.std) <= 0:
             raise ValueError(f"std: expected numbers above 0, received {self.std}")
-        broken = [name for name in self.class_names if name != name.encode("utf-8", "ignore").decode("utf-8")]
-        if broken:
-            raise ValueError(f"class_names: expected valid UTF-8, received {broken!a}; rename the class")
+        check_names(self.class_names, "class_names")
 
     def to_strings(self) -> dict[str, str]:
         """Returns the labelling as strings only, the sole type that ONNX metadata has; lists are JSON."""
@@ -72,11 +76,25 @@ class Labelling:
             "layout": "NHWC",
             "colour": colour,
             "normalisation": "(pixels / 255 - mean) / std",
+            **({"white": str(self.white)} if self.white != FULL else {}),
         }
 
     def to_json(self) -> str:
         """Returns the labelling as the JSON text that is put beside the weights in `.keras` and SavedModel."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        facts = dataclasses.asdict(self)
+        if self.white == FULL:
+            del facts["white"]
+        return json.dumps(facts, indent=2) + "\n"
+
+
+def labelling_of(dataset: ImageDataset) -> Labelling:
+    """Returns what a data set's networks must tell their users; asked before training, it refuses what would be refused
+    when they are exported.
+
+    Raises:
+        ValueError: see `Labelling`.
+    """
+    return Labelling(dataset.class_names, dataset.mean, dataset.std, dataset.image_shape, dataset.white)
 
 
 @dataclasses.dataclass(frozen=True)

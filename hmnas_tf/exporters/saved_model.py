@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.data.augmentation import normalise
+from hmnas_tf.data.image_files import FULL
 from hmnas_tf.data.resizing import fit
 from hmnas_tf.exporters import contract, parity, serving_files
 from hmnas_tf.exporters.contract import Cargo, Labelling
@@ -57,8 +58,13 @@ def export_saved_model(cargo: Cargo, base: Path, check: contract.Check) -> Path:
 
 
 def endpoints(labelling: Labelling) -> list[str]:
-    """Returns the names of the endpoints; those for encoded images need a number of channels that has a format."""
-    return [name for name in ENDPOINTS if name not in OF_FILES or labelling.image_shape[-1] in ENCODED]
+    """Returns the names of the endpoints.
+
+    Those for encoded images need a number of channels that has a format, and the white of 16 bits: TensorFlow decodes
+    files to 8 bits by it, whatever was white in training.
+    """
+    decodable = labelling.image_shape[-1] in ENCODED and labelling.white == FULL
+    return [name for name in ENDPOINTS if name not in OF_FILES or decodable]
 
 
 def compare(found: Mapping[str, np.ndarray], expected: np.ndarray, labelling: Labelling) -> None:

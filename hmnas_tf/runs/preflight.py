@@ -5,10 +5,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from hmnas_tf.config import Config
 from hmnas_tf.console.progress import Say
 from hmnas_tf.data import ImageDataset, Pair, dataset_from, split_indices
+from hmnas_tf.data.memory import check_fits
+from hmnas_tf.data.notices import tell
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
+from hmnas_tf.exporters.contract import labelling_of
 from hmnas_tf.exporters.formats import artifacts_of, missing_requirements
 from hmnas_tf.runs.choices import check_names
 from hmnas_tf.space.genotype import Genotype
@@ -19,12 +24,15 @@ from hmnas_tf.space.topology import Topology
 def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDataset, Config]:
     """Returns what a program gives as images as a dataset, and settings that do not name another one.
 
+    What is odd about the images is said.
+
     Raises:
         ValueError: if the images cannot be taken, see `dataset_from`.
     """
     dataset = dataset_from(data, image_size=config.image_size, say=say)
     if not isinstance(data, ImageDataset):
         dataset = dataset.take(config.train_examples, config.test_examples)
+    tell(dataset, say)
     return dataset, dataclasses.replace(config, dataset=dataset.name) if dataset.given else config
 
 
@@ -36,10 +44,12 @@ def check(config: Config, dataset: ImageDataset) -> None:
         ImportError: if a format needs a package that is not installed.
     """
     check_names(config)
+    labelling_of(dataset)
+    check_fits(dataset.name, len(dataset.x_train) + len(dataset.x_test), dataset.image_shape)
     for message in missing_requirements(artifacts_of(config.formats, config.quantize)):
         raise ImportError(message)
     if config.searches:
-        _check_search(config, dataset.of_random_classes(config.search_classes, config.seed))
+        _check_search(config, dataset)
     examples = len(dataset.x_train)
     if config.finetune_epochs and config.finetune_batch_size > examples:
         raise ValueError(
@@ -61,6 +71,9 @@ def check(config: Config, dataset: ImageDataset) -> None:
 def _check_search(config: Config, dataset: ImageDataset) -> None:
     """Refuses a batch of supernet training or mask search that the images are too few for."""
     examples = len(dataset.x_train)
+    if config.search_classes:
+        drawn = dataset.random_classes(config.search_classes, config.seed)
+        examples = int(np.isin(dataset.y_train, drawn).sum())
     weights, architecture = (
         len(part) for part in split_indices(examples, config.validation_fraction, config.seed)
     )

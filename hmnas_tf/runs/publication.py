@@ -14,7 +14,7 @@ from hmnas_tf.console.progress import Say
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.exporters import artifacts
-from hmnas_tf.exporters.contract import Labelling
+from hmnas_tf.exporters.contract import labelling_of
 from hmnas_tf.exporters.formats import artifacts_of
 from hmnas_tf.networks import counting
 from hmnas_tf.reporting.results_table import stages_table
@@ -150,11 +150,6 @@ def artifact_path(workdir: Path, results: dict[str, Any], artifact: str) -> Path
             f"{artifact}: {path} is not what was exported, its SHA-256 differs: restore it, or export it again."
         )
     return path
-
-
-def labelling_of(dataset: ImageDataset) -> Labelling:
-    """Returns what a data set's networks must tell their users."""
-    return Labelling(dataset.class_names, dataset.mean, dataset.std, dataset.image_shape)
 
 
 def reread(folder: RunFolder, say: Say) -> SearchResult:

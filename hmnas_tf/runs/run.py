@@ -106,17 +106,16 @@ class Run:
             part: indices of the training images to use; None is all.
             augmentation: names; None is the run's.
         """
-        x, y = self.dataset.x_train, self.dataset.y_train
-        if part is not None:
-            x, y = x[part], y[part]
+        images = self.dataset.tensors["train"]
         settings = dict(
+            part=part,
             batch_size=batch_size,
             seed=self.seed(purpose),
             augmentation=self.augmentation if augmentation is None else augmentation,
             mean=self.dataset.mean,
             std=self.dataset.std,
         )
-        return lambda start, total: training_batches(x, y, start_step=start, total_steps=total, **settings)
+        return lambda start, total: training_batches(*images, start_step=start, total_steps=total, **settings)
 
     def largest_batch(self, examples: int) -> int:
         """Returns `--batch_size`, or what so few examples give every replica in equal parts."""
@@ -130,7 +129,7 @@ class Run:
         steps = min(STATISTICS_BATCHES, len(data.x_train) // batch_size)
         as_they_are = self.batches("statistics", batch_size, augmentation=())(0, steps)
         test = evaluation_batches(
-            data.x_test, data.y_test, batch_size=self.config.batch_size, mean=data.mean, std=data.std
+            *data.tensors["test"], batch_size=self.config.batch_size, mean=data.mean, std=data.std
         )
         with self.strategy.scope():
             return Meter(network, test, as_they_are, self.say)

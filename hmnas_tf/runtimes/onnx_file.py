@@ -19,8 +19,8 @@ class Artifact:
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._batch = self._session.get_inputs()[0].shape[0]
         texts = self._session.get_modelmeta().custom_metadata_map
-        kept = ("class_names", "mean", "std", "image_shape")
-        self.labelling = json.dumps({name: json.loads(texts[name]) for name in kept})
+        kept = ("class_names", "mean", "std", "image_shape", "white")
+        self.labelling = json.dumps({name: json.loads(texts[name]) for name in kept if name in texts})
 
     def predict(self, images):
         """Returns logits float32 [B, classes] of normalised images float32 [B, H, W, C]."""

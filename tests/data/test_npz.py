@@ -88,6 +88,49 @@ def test_refuses(tmp_path, changes, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [(12, 4, 64, 64), (12, 12, 64, 64), (12, 3, 6, 5), (12, 1, 8, 8), (12, 200, 32, 32), (12, 5, 20, 30)],
+)
+def test_channels_that_may_be_first_are_asked_about_until_the_layout_is_told(tmp_path, shape):
+    x = np.zeros(shape, np.uint8)
+    fields = arrays(x_train=x, x_test=x[:4])
+    with pytest.raises(ValueError, match=r"channels last.*transpose it by \(0, 2, 3, 1\).*layout='NHWC'"):
+        load(tmp_path, fields)
+    assert load(tmp_path, fields | {"layout": "NHWC"}).image_shape == shape[1:]
+    assert load(tmp_path, fields | {"layout": "NCHW"}).image_shape == (*shape[2:], shape[1])
+    with pytest.raises(ValueError, match="layout must be one of NHWC, NCHW, got 'CHW'"):
+        load(tmp_path, fields | {"layout": "CHW"})
+
+
+@pytest.mark.parametrize(
+    "shape", [(12, 64, 64, 12), (12, 32, 32, 200), (12, 8, 10, 4), (12, 4, 4, 4), (12, 6, 5, 2)]
+)
+def test_channels_that_are_last_are_not_asked_about(tmp_path, shape):
+    x = np.zeros(shape, np.uint8)
+    assert load(tmp_path, arrays(x_train=x, x_test=x[:4])).image_shape == shape[1:]
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (
+            np.full((12, 6, 5, 3), 4000, np.uint16),
+            r"got uint16; scale it; it ends at 4000, so 4095 .*\(x / 16.0588\)",
+        ),
+        (np.full((12, 6, 5, 3), 65535, np.uint16), r"got uint16; scale it.*\(x / 257\).round"),
+        (np.full((12, 6, 5, 3), 200, np.int32), r"got int32; .*x.astype\('uint8'\)"),
+        (np.full((12, 6, 5, 3), -4, np.int16), "got int16; it holds -4..-4"),
+        (np.ones((12, 6, 5, 3), bool), r"got bool; .*\* 255"),
+        (np.full((12, 6, 5, 3), 4095 / 65535), "floats in 0..1 that end at 0.0624.* nearly black; divide"),
+    ],
+)
+def test_ranges_that_would_be_nearly_black_are_asked_about(tmp_path, images, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        load(tmp_path, arrays(x_train=images, x_test=images[:4]))
+    assert "\n" not in str(caught.value)
+
+
 def test_names_the_missing_array(tmp_path):
     fields = arrays()
     del fields["y_test"]

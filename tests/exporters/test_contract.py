@@ -23,7 +23,7 @@ GOOD = {"class_names": ("a", "b"), "mean": (0.0,), "std": (1.0,), "image_shape":
         ({"mean": (float("nan"),)}, "^mean: "),
         ({"std": ()}, "^std: "),
         ({"std": (0.0,)}, "^std: expected numbers above 0"),
-        ({"class_names": ("a", "b\udcff")}, "^class_names: expected valid UTF-8"),
+        ({"class_names": ("a", "b\udcff")}, "^class_names: the name of class 1 is not valid UTF-8"),
     ],
 )
 def test_labelling_is_checked(change, message):

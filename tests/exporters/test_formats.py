@@ -132,7 +132,7 @@ def test_savedmodel_stores_every_weight_once(exported, model):
 def test_savedmodel_is_readable_by_a_server_and_carries_the_labelling(exported, labelling):
     version = exported[0] / "model/saved_model/1"
     assert stat.S_IMODE(version.stat().st_mode) == 0o755
-    expected = json.loads(json.dumps(dataclasses.asdict(labelling)))
+    expected = json.loads(labelling.to_json())
     assert json.loads((version / "assets.extra/labelling.json").read_text()) == expected
     assert not (version / "debug").exists()
 
@@ -240,7 +240,7 @@ def test_litert_signature_and_labels(exported, labelling):
     with zipfile.ZipFile(path) as archive:
         assert archive.read("labels.txt").decode().splitlines() == list(labelling.class_names)
         content = json.loads(archive.read("labelling.json"))
-    assert content == json.loads(json.dumps(dataclasses.asdict(labelling)))
+    assert content == json.loads(labelling.to_json())
 
 
 def test_zeros_survive_every_float_format(cargo, model, tmp_path):
@@ -269,7 +269,7 @@ def test_keras_file_carries_the_labelling(exported, labelling):
         assert archive.testzip() is None
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_DEFLATED}
         content = json.loads(archive.read(LABELLING))
-    assert content == json.loads(json.dumps(dataclasses.asdict(labelling)))
+    assert content == json.loads(labelling.to_json())
 
 
 def test_keras_file_leaves_the_optimizer_out(exported, cargo, other_model, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset
+from hmnas_tf.runs import preflight
 from hmnas_tf.runs.preflight import check, final_topology, given_genotype
 from hmnas_tf.space.published import published
 
@@ -63,6 +64,15 @@ def test_what_cannot_work_is_refused(changes, dataset, words):
 )
 def test_what_can_work_is_let_through(changes):
     check(config(**changes), images())
+
+
+def test_what_an_exporter_refuses_is_refused_before_training(monkeypatch):
+    def refuse(dataset):
+        raise ValueError("class_names: no")
+
+    monkeypatch.setattr(preflight, "labelling_of", refuse)
+    with pytest.raises(ValueError, match="class_names: no"):
+        check(config(), images())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""What is odd about a set of images without making it unusable, in lines with numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+
+import numpy as np
+
+from hmnas_tf.console.progress import Say, counted, silent
+from hmnas_tf.data.image_dataset import ImageDataset
+
+_NAMED = 5  # classes, so many are named
+_TOLD: weakref.WeakSet[ImageDataset] = weakref.WeakSet()  # one set may be searched on many times
+
+
+def tell(dataset: ImageDataset, say: Say) -> None:
+    """Shows the notices of a dataset, its own and those of `oddities`; once for each dataset in a process."""
+    if say is silent or dataset in _TOLD:
+        return
+    _TOLD.add(dataset)
+    for line in (*dataset.notices, *oddities(dataset)):
+        say(f"Notice: {line}")
+
+
+def oddities(dataset: ImageDataset) -> list[str]:
+    """Returns lines about images that are in both parts or in several classes, and about classes without images.
+
+    Images are compared by the hash of their pixels, each hashed once: a second for some gigabytes.
+    """
+    hashes = {part: _hashes(getattr(dataset, f"x_{part}")) for part in ("train", "test")}
+    return [*_leaks(hashes), *_contradictions(dataset, hashes), *_missing(dataset)]
+
+
+def _hashes(images: np.ndarray) -> list[bytes]:
+    return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
+
+
+def _leaks(hashes: dict[str, list[bytes]]) -> list[str]:
+    trained = set(hashes["train"])
+    seen = sum(digest in trained for digest in hashes["test"])
+    if not seen:
+        return []
+    return [
+        f"{seen:,} of {counted(len(hashes['test']), 'test image')} {'is' if seen == 1 else 'are'} training images too, "
+        "equal in every pixel: the test error will look better than it is"
+    ]
+
+
+def _contradictions(dataset: ImageDataset, hashes: dict[str, list[bytes]]) -> list[str]:
+    first: dict[bytes, int] = {}
+    several: dict[bytes, tuple[int, int]] = {}
+    for part, own in hashes.items():
+        for digest, label in zip(own, getattr(dataset, f"y_{part}").tolist(), strict=True):
+            other = first.setdefault(digest, label)
+            if other != label:
+                several.setdefault(digest, (other, label))
+    if not several:
+        return []
+    names = " and ".join(repr(dataset.class_names[label]) for label in next(iter(several.values())))
+    is_one = len(several) == 1
+    return [
+        f"{counted(len(several), 'image')} {'is' if is_one else 'are'} in more than one class, "
+        f"{'in' if is_one else 'one of them in'} {names}: no network can be right about both"
+    ]
+
+
+def _missing(dataset: ImageDataset) -> list[str]:
+    lines = []
+    for part in ("train", "test"):
+        counts = np.bincount(getattr(dataset, f"y_{part}"), minlength=dataset.num_classes)
+        empty = [repr(dataset.class_names[label]) for label in np.flatnonzero(counts == 0)]
+        if empty:
+            more = ", ..." if len(empty) > _NAMED else ""
+            lines.append(
+                f"{len(empty):,} of {dataset.num_classes:,} classes have no {part} image: "
+                f"{', '.join(empty[:_NAMED])}{more}"
+            )
+    return lines

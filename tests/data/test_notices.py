@@ -1,0 +1,50 @@
+"""What is odd about images is said once, with numbers: leaks by content, contradictions, classes without images."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from hmnas_tf.config import Config
+from hmnas_tf.data import ImageDataset
+from hmnas_tf.data.notices import oddities
+from hmnas_tf.runs.preflight import named
+
+X = np.random.default_rng(8).integers(0, 256, (40, 4, 4, 3)).astype(np.uint8)
+Y = np.arange(40) % 4
+SOUND = ImageDataset("toy", "1", X[:28], Y[:28], X[28:], Y[28:], tuple("abcd"), ())
+
+
+def test_nothing_is_said_of_sound_images():
+    assert oddities(SOUND) == []
+
+
+def test_test_images_that_were_trained_on_are_counted():
+    copied = dataclasses.replace(SOUND, x_test=X[:12].copy(), y_test=Y[:12])
+    assert oddities(copied)[0].startswith("12 of 12 test images are training images too")
+    one = dataclasses.replace(SOUND, x_test=np.concatenate([X[:1], X[29:]]))
+    assert oddities(one)[0].startswith("1 of 12 test images is training images too")
+
+
+def test_one_image_in_two_classes_is_counted():
+    labels = Y[:28].copy()
+    images = X[:28].copy()
+    images[1], images[6] = images[0], images[4]  # 'a' and 'b', 'a' and 'c'
+    lines = oddities(dataclasses.replace(SOUND, x_train=images, y_train=labels))
+    assert lines == [
+        "2 images are in more than one class, one of them in 'a' and 'b': no network can be right about both"
+    ]
+
+
+def test_classes_without_images_are_named():
+    lines = oddities(dataclasses.replace(SOUND, class_names=(*"abcd", "owl")))
+    assert lines == ["1 of 5 classes have no train image: 'owl'", "1 of 5 classes have no test image: 'owl'"]
+
+
+def test_a_search_says_them_once_for_a_set():
+    odd = dataclasses.replace(SOUND, x_test=X[:12], y_test=Y[:12], notices=("valid/ is not used",))
+    lines: list[str] = []
+    for _ in range(2):
+        named(odd, Config(), lines.append)
+    assert [line.split(" ")[:2] for line in lines] == [["Notice:", "valid/"], ["Notice:", "12"]]
