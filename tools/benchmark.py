@@ -25,6 +25,7 @@ from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS, core_count
 from measured_part import processor, publish, require_marks
 
 from hmnas_tf import command_line
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.storage import atomic
 
 CASES = {  # name: channels C of the first cell, nodes, height and width, channels of an image, images of a batch
@@ -232,7 +233,7 @@ def main(argv: list[str]) -> None:
     lines = [f"{processor()}, {cores} cores; medians of {FLAGS.rounds} rounds.", ""]
     lines += [line for name, result in found for line in table(name, result)]
     if FLAGS.json:
-        atomic.write_json(FLAGS.json, [{"name": name, **result} for name, result in found])
+        atomic.write_json(path_of(FLAGS.json, "json"), [{"name": name, **result} for name, result in found])
     publish(FLAGS.into, lines[:-1])
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from absl import app, flags
 from measured_part import processor, publish, require_marks
 
-from hmnas_tf import command_line
+from hmnas_tf import command_line, recorded
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.exporters import artifacts, clean_process
 from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.runs.publication import artifact_path, exported
@@ -84,9 +85,9 @@ def main(argv: list[str]) -> None:
     """Measures and writes."""
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag.")
-    workdir = Path(FLAGS.workdir)
+    workdir = path_of(FLAGS.workdir, "workdir")
     require_marks(FLAGS.into)
-    dataset, folder = command_line.recorded(workdir)
+    dataset, folder = recorded.opened(workdir)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with artifacts.stored(dataset.x_test[:64]) as pixels:
         times = measured(folder, pixels, FLAGS.rounds)

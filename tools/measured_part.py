@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.storage import atomic
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -25,7 +26,7 @@ def require_marks(path: str | None) -> None:
     Raises:
         ValueError: if a mark is missing.
     """
-    text = Path(path).read_text(encoding="utf-8") if path else BEGIN + END
+    text = path_of(path).read_text(encoding="utf-8") if path else BEGIN + END
     if BEGIN not in text or END not in text:
         raise ValueError(f"{path}: expected the marks {BEGIN} and {END}.")
 
@@ -36,5 +37,6 @@ def publish(path: str | None, lines: list[str]) -> None:
     if not path:
         print(body)
         return
-    text = Path(path).read_text(encoding="utf-8")
-    atomic.write_text(path, f"{text.split(BEGIN)[0]}{BEGIN}\n\n{body}\n\n{END}{text.split(END)[1]}")
+    document = path_of(path, "into")
+    text = document.read_text(encoding="utf-8")
+    atomic.write_text(document, f"{text.split(BEGIN)[0]}{BEGIN}\n\n{body}\n\n{END}{text.split(END)[1]}")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hmnas_tf.console.paths import PICTURES, path_of
 from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data.image_dataset import ImageDataset, content_version, count_to_take
 from hmnas_tf.data.image_files import ImageHead, read_head, read_image
@@ -15,7 +16,6 @@ from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import crop_and_resize
 
 _NOT_DATA = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave behind, besides hidden files
-_IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 _TEST_SHARE = 0.2
 
 
@@ -60,7 +60,7 @@ def load_folder(
         raise ValueError(
             "folder: needs a path, as in folder:my_images, with one sub-folder of image files a class"
         )
-    root = Path(path).expanduser()
+    root = path_of(path)
     train, test, class_names = _find(root, seed)
     train = train[: count_to_take(train_examples, len(train), f"training images of {root}")]
     test = test[: count_to_take(test_examples, len(test), f"test images of {root}")]
@@ -108,7 +108,7 @@ def _find(root: Path, seed: int) -> tuple[list[_File], list[_File], tuple[str, .
 
 def _class_names(folder: Path) -> tuple[str, ...]:
     entries = [entry for entry in sorted(folder.iterdir()) if not _ignored(entry)]
-    stray = [entry for entry in entries if entry.suffix.lower() in _IMAGE_SUFFIXES and not entry.is_dir()]
+    stray = [entry for entry in entries if entry.suffix.lower() in PICTURES and not entry.is_dir()]
     if stray:
         raise ValueError(f"{stray[0]} lies beside the class folders; move it into the folder of its class")
     names = tuple(entry.name for entry in entries if entry.is_dir())

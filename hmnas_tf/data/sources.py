@@ -98,7 +98,7 @@ def _npz(path: str, options: SourceOptions) -> ImageDataset:
 def _memory(name: str, _: SourceOptions) -> ImageDataset:
     raise ValueError(
         f"the images '{MEMORY}{name}' were given by a Python program, so no command can load them: there, call "
-        "hmnas_tf.search again, or save them with numpy.savez and search on npz:FILE"
+        "hmnas_tf.search again, or save them with numpy.savez and pass --dataset=npz:FILE"
     )
 
 

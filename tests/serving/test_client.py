@@ -209,7 +209,9 @@ def test_the_documented_commands_are_understood():
     texts = [(ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), client.__doc__]
     for text in texts:
         commands = re.findall(r"^ *python tools/serving_client.py (.*)$", text, re.MULTILINE)
-        assert {client.parse(shlex.split(command)).images for command in commands} == {"photos/*.png"}
+        assert {tuple(client.parse(shlex.split(command)).images) for command in commands} == {
+            ("photos/*.png",)
+        }
 
 
 # The server's files. Its package holds the first message; the others are written out here, as far as our files use them
