@@ -8,6 +8,7 @@ the ratios those of medians. Each process is held to the same processor cores an
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import queue
@@ -25,6 +26,7 @@ from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS, core_count
 from measured_part import processor, publish, require_marks
 
 from hmnas_tf import command_line
+from hmnas_tf.console.interruptions import told
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.storage import atomic
 
@@ -239,6 +241,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        app.run(main)
+        with told(functools.partial(command_line.complain, "benchmark"), "Start it again."):
+            app.run(main)
     except (ValueError, OSError, RuntimeError) as error:
         command_line.fail("benchmark", error)

@@ -8,6 +8,7 @@ are medians over rounds, ratios are to the unfolded Keras model of the same run.
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 from collections import defaultdict
@@ -18,6 +19,7 @@ from absl import app, flags
 from measured_part import processor, publish, require_marks
 
 from hmnas_tf import command_line, recorded
+from hmnas_tf.console.interruptions import told
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.exporters import artifacts, clean_process
 from hmnas_tf.exporters.formats import EXPORTERS
@@ -96,6 +98,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        app.run(main)
+        with told(functools.partial(command_line.complain, "deployment_table"), "Start it again."):
+            app.run(main)
     except (ValueError, OSError, RuntimeError) as error:
         command_line.fail("deployment_table", error)

@@ -76,7 +76,7 @@ def rows(values: flags.FlagValues, names: Iterable[str]) -> list[str]:
     lines = ["| flag | type | default | accepts | |", "|---|---|---|---|---|"]
     for name in names:
         flag = values[name]
-        text, _, known = re.sub(r"^<.*?>: ", "", flag.help).partition(" Known: ")
+        text, _, known = re.sub(r"^<.*?>: |;\s+repeat this option .*", "", flag.help).partition(" Known: ")
         cells = [f"`--{name}`", WORDS[flag.flag_type()], _default(flag), _accepted(flag, known), text]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return lines

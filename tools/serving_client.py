@@ -58,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stop as error:
         complain(error)
         return 2
+    except KeyboardInterrupt:
+        complain("stopped by Ctrl-C (SIGINT). Start it again.")
+        return 130
     return code
 
 

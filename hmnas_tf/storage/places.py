@@ -19,7 +19,8 @@ def located(config: Config, results: dict[str, Any]) -> Config:
         config: of the run, as recorded.
         results: content of its `results.json`, which names that directory.
     """
-    began = str(results.get("machine", {}).get("directory", ""))
+    machine = results.get("machine")
+    began = str(machine.get("directory", "")) if isinstance(machine, dict) else ""
     return dataclasses.replace(config, **{name: _seen_from(began, getattr(config, name)) for name in PATHS})
 
 

@@ -18,7 +18,7 @@ from hmnas_tf.runs.preflight import check
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import held
-from hmnas_tf.storage.run_folder import flag_lines, refuse_other_flags, write_flags
+from hmnas_tf.storage.run_folder import RunFolder, flag_lines, refuse_other_flags, write_flags
 from hmnas_tf.tuning.goal import OBJECTIVES, Tuning
 from hmnas_tf.tuning.leaderboard import SIZES, Record, csv_text, markdown, ranked
 from hmnas_tf.tuning.trials import EPOCHS, STATUSES, Tuner, make_oracle, metric, role
@@ -65,7 +65,9 @@ def tune(
         return []
     with held(plan.workdir):
         flags, lines = plan.workdir / "tune.flags", flag_lines(config, plan.workdir) + tuning.flag_lines()
-        refuse_other_flags(flags, lines)
+        for run in sorted((plan.workdir / "trials").glob("*/run")):
+            RunFolder(run).refuse_other_data(dataset.describe())
+        refuse_other_flags(flags, lines, moved=True)
         write_flags(flags, lines)
         engine = plan.engine()
         if role() == "chief":

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,11 @@ import pytest
 from hmnas_tf.console.interruptions import NAMES, handled_by, stop, stopped_by, told
 
 ROOT = Path(__file__).parents[2]
+START = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal, however these tests were started
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 PROGRAM = """
 import os, signal, sys, time
 from hmnas_tf.console.interruptions import handled_by, told, stop
@@ -34,7 +40,7 @@ finally:
 
 def run(work: str, *, end: str = "pass", before: str = "") -> subprocess.CompletedProcess:
     """Runs a program that does some work while it can be told to stop."""
-    source = before + PROGRAM.format(work=textwrap.indent(textwrap.dedent(work), 12 * " "), end=end)
+    source = START + before + PROGRAM.format(work=textwrap.indent(textwrap.dedent(work), 12 * " "), end=end)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-c", source], env=environment, capture_output=True, text=True, timeout=60
@@ -87,7 +93,7 @@ def test_what_is_ignored_when_it_starts_stays_ignored():
 def test_a_terminal_that_is_gone_is_written_to_no_more():
     """Its end of the line is closed while the program runs: to write would be an error."""
     leader, follower = os.openpty()
-    source = PROGRAM.format(
+    source = START + PROGRAM.format(
         work=textwrap.indent("print('ready')\nsys.stdout.flush()\ntime.sleep(30)\n", 12 * " "), end="pass"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -114,7 +120,16 @@ def test_other_ends_are_as_they_were():
     assert lines == []
 
 
-def test_handlers_are_given_back_and_stop_is_understood():
+@pytest.fixture
+def as_in_a_terminal() -> Iterator[None]:
+    """None of the signals is ignored, however these tests were started."""
+    found = {number: signal.signal(number, signal.default_int_handler) for number in NAMES}
+    yield
+    for number, handler in found.items():
+        signal.signal(number, handler)
+
+
+def test_handlers_are_given_back_and_stop_is_understood(as_in_a_terminal):
     before = [signal.getsignal(number) for number in NAMES]
     received: list[int] = []
     with handled_by(received.append):

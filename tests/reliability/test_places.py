@@ -58,7 +58,7 @@ class World:
 
     def works(self, name: str, *arguments: str, directory: Path | None = None) -> str:
         command = self.type(name, *arguments, directory=directory)
-        assert command.wait() == 0, command.complained
+        assert command.wait(300) == 0, command.complained
         return command.shown
 
 
@@ -69,7 +69,7 @@ def world(smallest, tmp_path_factory) -> World:
     first = world.type("search", *world.settings, "--dataset=folder:pics")
     wait_for(lambda: (world.run / "checkpoints" / "supernet" / "checkpoint").exists(), first)
     first.send(signal.SIGINT)
-    assert first.wait() == 130
+    assert first.wait(300) == 130
     assert "Traceback" not in first.complained
     (line,) = [line for line in first.complained.splitlines() if line.startswith("hmnas_tf.")]
     assert line.startswith("hmnas_tf.search: stopped by Ctrl-C (SIGINT). Start the same command again")
@@ -172,7 +172,7 @@ def test_a_run_that_cannot_be_written_is_read(world, read_only, tmp_path):
 
     def typed(name: str, *arguments: str) -> Command:
         command = world.type(str(program), name, f"--workdir={read_only}", *arguments)
-        command.wait()
+        command.wait(300)
         assert "Traceback" not in command.complained
         return command
 

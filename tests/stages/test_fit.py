@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -159,6 +159,15 @@ def test_a_finished_stage_is_only_read(make_stage, batches, tmp_path, uninterrup
 
 
 ENDS = {signal.SIGTERM: SystemExit, signal.SIGHUP: SystemExit, signal.SIGINT: KeyboardInterrupt}
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_terminal() -> Iterator[None]:
+    """None of the signals is ignored, however these tests were started."""
+    found = {number: signal.signal(number, signal.default_int_handler) for number in ENDS}
+    yield
+    for number, handler in found.items():
+        signal.signal(number, handler)
 
 
 def told_to_stop(number: int = signal.SIGTERM, times: int = 1) -> Callable[[], None]:
