@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -202,3 +203,28 @@ def test_a_path_without_its_prefix_is_answered(world):
         words = [f"did you mean --dataset=folder:{place}?"]
         refused(world.type("search", f"--dataset={dataset}", f"--workdir={RUN}x"), words)
     assert not Path(f"{world.run}x").exists()
+
+
+STOPPED = {  # what a command shows when it is stopped; "" is some time after its start
+    "search": (signal.SIGHUP, "building the supernet"),
+    "ablate": (signal.SIGINT, "building the supernet"),
+    "tune": (signal.SIGTERM, "building the supernet"),
+    "evaluate": (signal.SIGINT, ""),
+    "export": (signal.SIGHUP, "export: "),
+}
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_every_command_ends_in_a_line_when_it_is_stopped(name, world, tmp_path):
+    number, shown = STOPPED[name]
+    trains = name in ("search", "ablate", "tune")
+    more = (*world.settings, "--dataset=folder:pics", f"--workdir={tmp_path / 'run'}", "--holdout=0.2")
+    command = world.type(name, *(more if trains else (f"--workdir={RUN}",)))
+    wait_for(lambda: shown in command.shown, command)
+    time.sleep(0 if shown else 1.5)
+    command.send(number)
+    assert command.wait(300) == 128 + number
+    assert "Traceback" not in command.complained
+    (line,) = [line for line in command.complained.splitlines() if line.startswith("hmnas_tf.")]
+    assert line.startswith(f"hmnas_tf.{name}: stopped by ")
+    assert ("it goes on" in line) == trains
