@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-from hmnas_tf.console.paths import at_home
+from hmnas_tf.console.paths import at_home, meant, path_of
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data.digits_source import load_digits
 from hmnas_tf.data.folder_source import load_folder
@@ -84,7 +84,15 @@ def _digits(_: str, options: SourceOptions) -> ImageDataset:
     return load_digits(options.image_size)
 
 
+def _refuse_the_other(prefix: str, path: str) -> None:
+    """Refuses a folder where a file is expected, and a file where a folder is."""
+    place = path_of(path, "dataset")
+    if path and place.exists() and place.is_dir() != (prefix == "folder:"):
+        raise ValueError(f"dataset '{prefix}{path}' cannot be read: {meant(path)}")
+
+
 def _folder(path: str, options: SourceOptions) -> ImageDataset:
+    _refuse_the_other("folder:", path)
     return load_folder(
         path,
         image_size=options.image_size,
@@ -96,6 +104,7 @@ def _folder(path: str, options: SourceOptions) -> ImageDataset:
 
 
 def _npz(path: str, options: SourceOptions) -> ImageDataset:
+    _refuse_the_other("npz:", path)
     return load_npz(path, options.image_size)
 
 

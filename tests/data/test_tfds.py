@@ -77,6 +77,18 @@ def test_a_path_is_no_name(name, tmp_path, monkeypatch):
     assert "closest" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "other"), [("folder:a.npz", "npz:a.npz"), ("npz:pictures/", "folder:pictures/")]
+)
+def test_a_file_for_a_folder_and_the_other_way_round_are_told(name, other, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "a.npz").touch()
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        load_dataset(name)
+    assert f"did you mean --dataset={other}?" in str(caught.value)
+
+
 def make_builder(splits, shape, name="tiny_pictures"):
     """A small dataset of TFDS; `splits` maps a name to (images, labels)."""
     with tfds.core.registered.skip_registration():

@@ -179,7 +179,7 @@ def test_a_run_that_cannot_be_written_is_read(world, read_only, tmp_path):
 
     assert "test error" in typed("evaluate", "--artifact=keras_folded").shown
     image = world.pictures / "above" / "0.png"
-    assert typed("predict", f"--images={image}").shown.startswith(f"{image}\tabove")
+    assert typed("predict", f"--images={image}").shown.startswith(f"{image}\t")
     for command in (typed("report"), typed("export", "--formats=keras")):
         lines = [line for line in command.complained.splitlines() if line.startswith("hmnas_tf.")]
         assert len(lines) == 1 and "cannot be written" in lines[0] and "copy it" in lines[0]
