@@ -66,7 +66,9 @@ class World:
 @pytest.fixture(scope="module")
 def world(smallest, tmp_path_factory) -> World:
     """With a finished run in a folder of an odd name, in home, that was stopped by Ctrl-C and went on."""
-    world = World(tmp_path_factory.mktemp("world"), (*smallest(RUN), *LESS))  # of a flag the last one counts
+    world = World(
+        tmp_path_factory.mktemp("world"), (*smallest(RUN), *LESS, "--finetune_epochs=0")
+    )  # of a flag the last one counts
     first = world.type("search", *world.settings, "--dataset=folder:pics")
     wait_for(lambda: (world.run / "checkpoints" / "supernet" / "checkpoint").exists(), first)
     first.send(signal.SIGINT)
