@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from hmnas_tf.config import Config
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.console.progress import Say, counted, silent
 from hmnas_tf.data import ImageDataset, Pair, split_indices
 from hmnas_tf.derivation.rules import READ_MASKS
@@ -62,7 +63,7 @@ def search(
     check(config, dataset)
     with own_defaults(), opened(dataset, config, workdir, say) as run:
         result = reread(run.folder, run.say) if run.folder.finished() else run_stages(run)
-    return dataclasses.replace(result, workdir=Path(workdir))
+    return dataclasses.replace(result, workdir=path_of(workdir))
 
 
 def run_stages(run: Run) -> SearchResult:

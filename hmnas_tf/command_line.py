@@ -18,12 +18,13 @@ from absl import app, flags, logging
 
 from hmnas_tf.config import Config
 from hmnas_tf.console.flag_files import with_flag_files
+from hmnas_tf.console.interruptions import told
 from hmnas_tf.console.keras_settings import require_tensorflow
 from hmnas_tf.console.mistakes import expected, in_words, printable
+from hmnas_tf.console.paths import path_of, refuse_within
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.console.quiet import quietly
 from hmnas_tf.runs.choices import CHOICES, LISTS, check_names
-from hmnas_tf.storage.run_folder import RunFolder, read_flag_lines
 
 if TYPE_CHECKING:
     from hmnas_tf.data import ImageDataset
@@ -95,7 +96,9 @@ def settings() -> Config:
     Raises:
         ValueError: naming what is wrong with them.
     """
-    return _config(FLAGS)
+    config = checked(FLAGS)
+    refuse_within(config.dataset, path_of(FLAGS.workdir))
+    return config
 
 
 def given(config: Config) -> ImageDataset:
@@ -120,40 +123,12 @@ def refuse_workers() -> None:
     require_one_worker()
 
 
-def recorded(workdir: Path, say: Say = silent) -> tuple[ImageDataset, RunFolder]:
-    """Returns the images of the run in a folder, and the folder; `say` shows how far the reading is.
+def checked(flag_values: flags.FlagValues) -> Config:
+    """Returns the settings that flags give, with known names only.
 
     Raises:
-        ValueError: if there is none, or its `run.flags` cannot be read.
+        ValueError: naming what is wrong with them.
     """
-    config = recorded_settings(workdir)
-    load_tensorflow()
-    return images(config, say), RunFolder(workdir, config)
-
-
-def recorded_settings(workdir: Path) -> Config:
-    """Returns the settings of the run in a folder.
-
-    Raises:
-        ValueError: if there is none, or its `run.flags` cannot be read.
-    """
-    path = workdir / "run.flags"
-    if not path.is_file():
-        raise ValueError(
-            f"workdir {str(workdir)!r} holds no run, there is no {path}: pass the --workdir of a search."
-        )
-    values = flags.FlagValues()
-    define_flags(values)
-    try:
-        values(["run.flags", *read_flag_lines(path)])
-    except flags.Error as error:
-        raise ValueError(
-            f"{path} is not what a run of this version wrote: {of_flag(error, values)}"
-        ) from error
-    return _config(values)
-
-
-def _config(flag_values: flags.FlagValues) -> Config:
     config = config_of_flags(flag_values)
     check_names(config)
     return config
@@ -166,14 +141,16 @@ def images(config: Config, say: Say = silent) -> ImageDataset:
     return load_dataset(config.dataset, **{name: getattr(config, name) for name in DATA_FLAGS}, say=say)
 
 
-def start(command: str, work: Callable[[Path], int | None]) -> None:
+def start(command: str, work: Callable[[Path], int | None], *, goes_on: bool = True) -> None:
     """Parses the command line and does the work of a command.
 
-    Anything that is the user's to mend is one line on standard error and exit code 2.
+    Anything that is the user's to mend is one line on standard error and exit code 2; so is being told to stop, with
+    128 and the signal's number.
 
     Args:
         command: its name.
         work: does it, given the run folder; returns the exit code, None for 0.
+        goes_on: whether it continues what it began when it is started again.
     """
 
     def main(argv: list[str]) -> int | None:
@@ -184,7 +161,7 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
             fail(command, "--workdir is missing: name the folder that the run is to be kept in.")
         try:
             require_tensorflow()
-            return work(Path(FLAGS.workdir))
+            return work(path_of(FLAGS.workdir, "workdir"))
         except Exception as error:
             if not isinstance(error, expected()):
                 raise
@@ -193,7 +170,11 @@ def start(command: str, work: Callable[[Path], int | None]) -> None:
     for module, own in FLAGS.flags_by_module_dict().items():  # --help shows them, whoever started the command
         for flag in own if module.partition(".")[0] == "hmnas_tf" else ():
             FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(main, flags_parser=functools.partial(parse, command))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name need not be text
+    again = "Start the same command again: it goes on from what is kept." if goes_on else "Start it again."
+    with told(functools.partial(complain, command), again):
+        app.run(main, flags_parser=functools.partial(parse, command))
 
 
 def parse(command: str, argv: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from hmnas_tf.console.contradictions import check_together
+from hmnas_tf.console.paths import at_home
 from hmnas_tf.console.ranges import check_range
 from hmnas_tf.console.ranges import flag as _flag
 
@@ -47,11 +48,12 @@ class Config:
     """
 
     # Data
-    dataset: str = _flag("cifar10", "A TFDS name, `digits`, `folder:PATH` or `npz:FILE`.")
-    data_dir: str = _flag("", "Folder of prepared TFDS datasets; empty is TFDS's own default.")
+    dataset: str = _flag("cifar10", "A TFDS name, `digits`, `folder:PATH` or `npz:FILE`.", path=True)
+    data_dir: str = _flag("", "Folder of prepared TFDS datasets; empty is TFDS's own default.", path=True)
     idx_dir: str = _flag(
         "/usr/share/datasets/fashion-mnist",
         "Folder with Fashion-MNIST's four IDX files (Debian's dataset-fashion-mnist), read when it is not prepared.",
+        path=True,
     )
     download: bool = _flag(False, "Let TFDS download a dataset that is not prepared yet.")
     image_size: int = _flag(0, "Height and width in pixels to resize to; 0 keeps the dataset's own.", low=0)
@@ -164,6 +166,7 @@ class Config:
     genotype: str = _flag(
         "",
         "Train this architecture instead of searching: a genotype.json or a published name such as DARTS_V2.",
+        path=True,
     )
     initial_weights: str = _flag(
         "inherited",
@@ -222,6 +225,8 @@ class Config:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             check_range(field, getattr(self, field.name))
+            if field.metadata["path"]:
+                object.__setattr__(self, field.name, at_home(getattr(self, field.name), field.name))
         if self.warmup_epochs >= self.supernet_epochs:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} leaves no epoch of supernet_epochs={self.supernet_epochs} to "

@@ -9,6 +9,7 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
+from hmnas_tf.commands import recorded
 from hmnas_tf.console.names import NamesOf, require_known
 from hmnas_tf.runs.choices import LISTS
 
@@ -17,7 +18,7 @@ EXPORTERS = NamesOf("hmnas_tf.exporters.formats", "EXPORTERS")
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     """Makes the flags of this command."""
-    command_line.define_workdir("Run folder of a finished search.", flag_values)
+    recorded.define_flags("Run folder of a finished search.", flag_values)
     flags.DEFINE_list(
         "artifact",
         [],
@@ -34,7 +35,7 @@ def known() -> list[str]:
 def run(workdir: Path) -> int:
     """Runs the command; returns the exit code, 2 if an artifact is not sound."""
     require_known("artifact", FLAGS.artifact, known())
-    dataset, folder = command_line.recorded(workdir, aside)
+    dataset, folder = recorded.opened(workdir, aside, FLAGS.dataset)
     from hmnas_tf.runs.use import evaluations
 
     return command_line.show("evaluate", evaluations(folder, dataset, FLAGS.artifact, aside), line)
@@ -52,7 +53,7 @@ def line(artifact: str, outcome: dict[str, Any]) -> str:
 def main() -> None:
     """Does what the command line says; a program of your own that adds to the project can call it."""
     define_flags()
-    command_line.start("evaluate", run)
+    command_line.start("evaluate", run, goes_on=False)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,16 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.commands import recorded
 from hmnas_tf.console.names import require_known
 from hmnas_tf.runs.choices import LISTS
+from hmnas_tf.storage.possession import require_writable
 from hmnas_tf.storage.run_folder import RunFolder
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     """Makes the flags of this command."""
-    command_line.define_workdir("Run folder of a finished search.", flag_values)
+    recorded.define_flags("Run folder of a finished search.", flag_values)
     flags.DEFINE_list(
         "formats",
         ["saved_model", "onnx", "litert"],
@@ -34,20 +36,21 @@ def run(workdir: Path) -> None:
     """Runs the command."""
     for name in ("formats", "quantize"):
         require_known(name, FLAGS[name].value, LISTS[name])
-    config = command_line.recorded_settings(workdir)
+    config = recorded.settings(workdir, FLAGS.dataset)
+    require_writable(workdir, "what is exported")
     command_line.load_tensorflow()
     from hmnas_tf.exporters.formats import artifacts_of
     from hmnas_tf.runs.publication import export
 
     artifacts_of(FLAGS.formats, FLAGS.quantize)  # a wrong word is told before the images are read
-    dataset, folder = command_line.images(config, say), RunFolder(workdir, config)
+    dataset, folder = recorded.images(config, say), RunFolder(workdir)
     export(folder, dataset, FLAGS.formats, FLAGS.quantize, say)
 
 
 def main() -> None:
     """Does what the command line says; a program of your own that adds to the project can call it."""
     define_flags()
-    command_line.start("export", run)
+    command_line.start("export", run, goes_on=False)
 
 
 if __name__ == "__main__":

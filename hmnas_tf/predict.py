@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import glob
 from pathlib import Path
 
 from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
-from hmnas_tf.console.progress import watched
+from hmnas_tf.console.paths import pictures
+from hmnas_tf.console.progress import counted, watched
 from hmnas_tf.storage.run_folder import read_results
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     """Makes the flags of this command."""
     command_line.define_workdir("Run folder of a finished search.", flag_values)
-    flags.DEFINE_string(
+    flags.DEFINE_multi_string(
         "images",
         None,
-        "Image files, a glob pattern in quotes; ** stands for any folders.",
+        "Image files: a file, a folder, a glob pattern in quotes, where ** stands for any folders, or several of these "
+        "with commas between; may be given more than once.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
@@ -33,11 +34,13 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 
 def run(workdir: Path) -> int:
     """Runs the command; returns the exit code, 2 if a file could not be read as an image."""
-    if not FLAGS.images:
+    if not any(FLAGS.images or ()):
         raise ValueError("--images is missing: name image files, as in --images='photos/*.jpg'.")
-    files = sorted(path for path in map(Path, glob.glob(FLAGS.images, recursive=True)) if not path.is_dir())
-    if not files:
-        raise ValueError(f"images={FLAGS.images!r} matches no file.")
+    files, left_out = pictures(FLAGS.images)
+    if left_out:
+        aside(
+            f"predict: left out {counted(len(left_out), 'file')} that end as no picture does: {left_out[0]}, ..."
+        )
     results = read_results(workdir)
     command_line.load_tensorflow()
     from hmnas_tf.runs.use import predictions
@@ -55,7 +58,7 @@ def line(file: Path, probabilities: dict[str, float]) -> str:
 def main() -> None:
     """Does what the command line says; a program of your own that adds to the project can call it."""
     define_flags()
-    command_line.start("predict", run)
+    command_line.start("predict", run, goes_on=False)
 
 
 if __name__ == "__main__":

@@ -7,26 +7,29 @@ from pathlib import Path
 from absl import flags
 
 from hmnas_tf import command_line
-from hmnas_tf.command_line import say
+from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.commands import recorded
 from hmnas_tf.console.mistakes import expected, in_words
+from hmnas_tf.storage.possession import require_writable
 from hmnas_tf.storage.run_folder import RunFolder
 
 
-def define_flags(flag_values: flags.FlagValues = command_line.FLAGS) -> None:
+def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     """Makes the flags of this command."""
-    command_line.define_workdir("Run folder of a search, finished or not.", flag_values)
+    recorded.define_flags("Run folder of a search, finished or not.", flag_values)
 
 
 def run(workdir: Path) -> None:
     """Runs the command."""
-    config = command_line.recorded_settings(workdir)
+    config = recorded.settings(workdir, FLAGS.dataset)
+    require_writable(workdir, "report.html")
     command_line.load_tensorflow()
     from hmnas_tf.runs.run_report import judge, write_report
 
-    folder, judgement, unjudged = RunFolder(workdir, config), None, ""
+    folder, judgement, unjudged = RunFolder(workdir), None, ""
     if folder.finished():  # before, there is no network to show the images to
         try:
-            judgement = judge(folder, command_line.images(config, say))
+            judgement = judge(folder, recorded.images(config, say))
         except Exception as error:
             if not isinstance(error, expected()):
                 raise
@@ -38,7 +41,7 @@ def run(workdir: Path) -> None:
 def main() -> None:
     """Does what the command line says; a program of your own that adds to the project can call it."""
     define_flags()
-    command_line.start("report", run)
+    command_line.start("report", run, goes_on=False)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ the ratios those of medians. Each process is held to the same processor cores an
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import queue
@@ -25,6 +26,8 @@ from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS, core_count
 from measured_tables import processor, publish, require_places
 
 from hmnas_tf import command_line
+from hmnas_tf.console.interruptions import told
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.storage import atomic
 
 CASES = {  # name: channels C of the first cell, nodes, height and width, channels of an image, images of a batch
@@ -257,7 +260,7 @@ def main(argv: list[str]) -> None:
         "processes": [row for name, result in found for row in rows_of_processes(name, result)],
     }
     if FLAGS.json:
-        atomic.write_json(FLAGS.json, [{"name": name, **result} for name, result in found])
+        atomic.write_json(path_of(FLAGS.json, "json"), [{"name": name, **result} for name, result in found])
     publish(FLAGS.into, tables)
 
 
@@ -277,6 +280,7 @@ if __name__ == "__main__":
     )
     flags.DEFINE_string("json", None, "File that gets all single times; none writes none.")
     try:
-        app.run(main)
+        with told(functools.partial(command_line.complain, "benchmark"), "Start it again."):
+            app.run(main)
     except (ValueError, OSError, RuntimeError) as error:
         command_line.fail("benchmark", error)

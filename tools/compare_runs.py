@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.storage.variables_file import read_arrays
 
 FREE = {  # keys at any depth; the files of artifacts hold dates and names of temporary places
@@ -103,7 +104,7 @@ def main(arguments: list[str]) -> int:
         print("compare_runs: expected two run folders: python tools/compare_runs.py RUN RUN", file=sys.stderr)
         return 2
     try:
-        differing, compared = compare(*map(Path, arguments))
+        differing, compared = compare(*map(path_of, arguments))
     except (ValueError, OSError) as error:
         print(f"compare_runs: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ are medians over rounds, ratios are to the unfolded Keras model of the same run.
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 from collections import defaultdict
@@ -18,6 +19,9 @@ from absl import app, flags
 from measured_tables import processor, publish, require_places
 
 from hmnas_tf import command_line
+from hmnas_tf.commands import recorded
+from hmnas_tf.console.interruptions import told
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.exporters import artifacts, clean_process
 from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.runs.publication import artifact_path, exported
@@ -94,9 +98,9 @@ def main(argv: list[str]) -> None:
     """Measures and writes."""
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag.")
-    workdir = Path(FLAGS.workdir)
+    workdir = path_of(FLAGS.workdir, "workdir")
     require_places(FLAGS.into, TABLES)
-    dataset, folder = command_line.recorded(workdir)
+    dataset, folder = recorded.opened(workdir)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with artifacts.stored(dataset.x_test[:64]) as pixels:
         times = measured(folder, pixels, FLAGS.rounds)
@@ -112,6 +116,7 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer("rounds", 5, "How often each artifact is run.", lower_bound=1)
     try:
-        app.run(main)
+        with told(functools.partial(command_line.complain, "deployment_table"), "Start it again."):
+            app.run(main)
     except (ValueError, OSError, RuntimeError) as error:
         command_line.fail("deployment_table", error)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.drawing.cell_graph import draw_cell
 from hmnas_tf.drawing.picture import as_png, as_svg
 from hmnas_tf.drawing.theme import cell_type
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
     """Reads, draws and says what was written."""
     if len(argv) != 3:
         raise ValueError("expected two arguments: genotype.json and the file to write, .svg or .png.")
-    source, path = Path(argv[1]), Path(argv[2])
+    source, path = map(path_of, argv[1:])
     if path.suffix not in (".svg", ".png"):
         raise ValueError(f"{path}: expected a name that ends with .svg or .png.")
     try:

@@ -14,12 +14,12 @@ import inspect
 import operator
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from absl import app, flags
 
 from hmnas_tf import config
 from hmnas_tf.__main__ import commands
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.storage import atomic
 
 FLAGS = flags.FLAGS
@@ -28,6 +28,7 @@ WORDS = {  # absl's name of a type: ours
     "comma separated list of strings": "names",
     "float": "number",
     "int": "whole number",
+    "multi string": "text",
     "string": "text",
     "string enum": "name",
 }
@@ -75,7 +76,7 @@ def rows(values: flags.FlagValues, names: Iterable[str]) -> list[str]:
     lines = ["| flag | type | default | accepts | |", "|---|---|---|---|---|"]
     for name in names:
         flag = values[name]
-        text, _, known = re.sub(r"^<.*?>: ", "", flag.help).partition(" Known: ")
+        text, _, known = re.sub(r"^<.*?>: |;\s+repeat this option .*", "", flag.help).partition(" Known: ")
         cells = [f"`--{name}`", WORDS[flag.flag_type()], _default(flag), _accepted(flag, known), text]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return lines
@@ -128,7 +129,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag.")
     if FLAGS.into:
-        atomic.write_text(Path(FLAGS.into), document())
+        atomic.write_text(path_of(FLAGS.into, "into"), document())
     else:
         print(document(), end="")
 

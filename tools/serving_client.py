@@ -49,11 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, 2 if anything went wrong."""
     sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be text
     arguments = parse(argv)
-    found = (Path(path) for path in glob.glob(arguments.images, recursive=True))
-    paths = sorted(path for path in found if not path.is_dir())
     try:
-        if not paths:
-            raise Stop(f"--images={arguments.images!r} matches no file.")
+        paths = [path for word in arguments.images for path in files_of(word)]
         code = 0
         for path, outcome in outcomes((over_rest if arguments.rest else over_grpc)(arguments), paths):
             if isinstance(outcome, Exception):
@@ -65,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stop as error:
         complain(error)
         return 2
+    except KeyboardInterrupt:
+        complain("stopped by Ctrl-C (SIGINT). Start it again.")
+        return 130
     return code
 
 
@@ -75,7 +75,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     where.add_argument("--server", metavar="HOST:PORT", help="gRPC: host and port of the server, without TLS")
     where.add_argument("--rest", metavar="URL", help="REST: where the server answers, http://HOST:PORT")
     parser.add_argument(
-        "--images", required=True, help="image files, a glob pattern in quotes; ** is any folders"
+        "--images",
+        required=True,
+        action="append",
+        help="image files: a file, a folder, a glob pattern in quotes, where ** is any folders, or several with commas",
     )
     parser.add_argument("--model", default="hmnas", help="name of the model on the server (hmnas)")
     parser.add_argument(
@@ -100,6 +103,23 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             f"--top={arguments.top} needs --signature={CLASSIFY}: {FILES} names only the likeliest class"
         )
     return arguments
+
+
+def files_of(word: str) -> list[Path]:
+    """Returns the files that a word names: a file, all in a folder, those of a pattern or of several such words.
+
+    Raises:
+        Stop: if there is none.
+    """
+    name = word if os.path.lexists(word) else os.path.expanduser(word)
+    pattern = glob.escape(name) if os.path.lexists(name) else name
+    found = glob.glob(os.path.join(pattern, "**") if os.path.isdir(name) else pattern, recursive=True)
+    paths = sorted(path for path in map(Path, found) if not path.is_dir())
+    if not paths and "," in word:
+        return [path for part in word.split(",") if part.strip() for path in files_of(part.strip())]
+    if not paths:
+        raise Stop(f"--images={word!r} matches no file.")
+    return paths
 
 
 def outcomes(ask: Ask, paths: Sequence[Path]) -> Iterator[tuple[Path, Classes | Exception]]:

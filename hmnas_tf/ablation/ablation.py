@@ -12,6 +12,7 @@ from hmnas_tf.ablation.ablation_table import STAGE_ROWS, csv_text, draw, markdow
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
 from hmnas_tf.console.names import require_known
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.runs.preflight import check
 from hmnas_tf.runs.run import TITLES
@@ -109,6 +110,7 @@ def ablate(
     configs = {(seed, name): _config(config, VARIANTS[name], seed, *scratch) for seed, name in cells}
     for setting in configs.values():  # before the first of them costs anything
         check(setting, dataset)
+    workdir = path_of(workdir, "workdir")
     donors: dict[tuple, RunFolder] = {}
     records: list[dict[str, Any]] = []
     with held(workdir) as root:
@@ -119,9 +121,7 @@ def ablate(
             records += _records(name, seed, results)
             _write(root, records)
     say(markdown(records, _titles()))
-    say(
-        f"written: {Path(workdir) / 'ablation.md'}, .csv, {draw(Path(workdir) / 'ablation.svg', records, _titles())}"
-    )
+    say(f"written: {workdir / 'ablation.md'}, .csv, {draw(workdir / 'ablation.svg', records, _titles())}")
     return records
 
 
@@ -149,7 +149,7 @@ def _run(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Runs a cell, with the stages that another cell has trained already, and offers its own to later ones."""
-    folder = RunFolder(path, config)
+    folder = RunFolder(path, config, dataset.describe())
     stages = {
         "supernet": (config.seed, config.edge_softmax),
         "searched": (config.seed, config.edge_softmax, "masks"),
@@ -160,7 +160,7 @@ def _run(
             if stage not in folder.results["stages"] and stages[stage] in donors:
                 _adopt(folder, donors[stages[stage]], stage)
         search(dataset, config, path, say=say)
-        folder = RunFolder(path, config)
+        folder = RunFolder(path)
     for stage in offers:
         donors.setdefault(stages[stage], folder)
     return folder.results

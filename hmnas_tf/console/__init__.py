@@ -1,1 +1,1 @@
-"""What a person sees and types, in pure Python: progress, flag files, ranges of numbers."""
+"""What a person sees and types, in pure Python: progress, flag files, paths, ranges of numbers, being told to stop."""

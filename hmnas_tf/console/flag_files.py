@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hmnas_tf.console.paths import path_of
+
 
 def with_flag_files(arguments: Sequence[str], within: tuple[Path, ...] = ()) -> list[str]:
     """Returns arguments with the lines of flag files in the place of `--flagfile=FILE`.
@@ -23,7 +25,7 @@ def with_flag_files(arguments: Sequence[str], within: tuple[Path, ...] = ()) -> 
                 raise ValueError(
                     "flagfile is missing a name: pass --flagfile=FILE, a text file with one flag a line."
                 )
-            path = Path(value).expanduser()
+            path = path_of(value, "flagfile")
             found += with_flag_files(_lines(path, within), (*within, path.resolve()))
         else:
             found.append(argument)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+
+from hmnas_tf.console.paths import short
 
 EXPECTED = (ValueError, ImportError, OSError, RuntimeError)  # one line, no traceback
 OF_TENSORFLOW = (  # its words for a full disk or memory, a worker that is gone, and a damaged file
@@ -22,6 +25,9 @@ def expected() -> tuple[type[Exception], ...]:
 def in_words(error: Exception) -> str:
     """Returns what went wrong; TensorFlow's own errors have every line of the program in them."""
     loaded = sys.modules.get("tensorflow")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        longest = max(map(len, str(error.filename).split("/")))
+        return f"{error.strerror}, {longest} characters: {short(str(error.filename))}; take a shorter one."
     if loaded is None or not isinstance(error, loaded.errors.OpError):
         return str(error)
     if isinstance(error, loaded.errors.UnavailableError | loaded.errors.AbortedError):

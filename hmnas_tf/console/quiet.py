@@ -58,7 +58,12 @@ def is_hidden(line: str, level: int) -> bool:
 
 def sift() -> None:
     """Copies standard input to standard error, without what is hidden."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the process whose words these are
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # they are for the process whose words these are
+        signal.signal(number, signal.SIG_IGN)
     level = int(os.environ[LEVEL])
     for line in iter(sys.stdin.readline, ""):
         if not is_hidden(line, level):

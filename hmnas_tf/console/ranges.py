@@ -7,7 +7,9 @@ import sys
 from typing import Any
 
 
-def flag(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+def flag(
+    default: Any, help: str, *, low: float | None = None, high: float | None = None, path: bool = False
+) -> Any:
     """Returns a field; a range that is open on one side has None there.
 
     Args:
@@ -15,8 +17,9 @@ def flag(default: Any, help: str, *, low: float | None = None, high: float | Non
         help: one sentence, with the unit.
         low: the least that is accepted.
         high: the most.
+        path: whether it names a file or a folder, or may do so.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "path": path})
 
 
 def check_range(field: dataclasses.Field, value: Any) -> None:

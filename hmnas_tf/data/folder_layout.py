@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hmnas_tf.console.paths import PICTURES
 from hmnas_tf.data.class_names import clean_name, cleaning_notices
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 _NOT_DATA = (  # what systems leave behind, besides hidden files
     "$recycle.bin",
     "@eadir",
@@ -106,7 +106,7 @@ def _of_two_sides(root: Path, folders: Sequence[Path]) -> Layout:
 def _classes(folder: Path) -> _Classes:
     entries = _visible(folder)
     stray = [entry for entry in entries if not entry.is_dir()]
-    images = [entry for entry in stray if entry.suffix.lower() in IMAGE_SUFFIXES]
+    images = [entry for entry in stray if entry.suffix.lower() in PICTURES]
     if images:
         more = f" and {len(images) - 1:,} more images lie" if len(images) > 1 else " lies"
         raise ValueError(f"{images[0]}{more} beside the class folders; move it into the folder of its class")

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data.class_names import check_names
 from hmnas_tf.data.folder_layout import find_files
@@ -64,7 +65,7 @@ def load_folder(
         raise ValueError(
             "folder: needs a path, as in folder:my_images, with one sub-folder of image files a class"
         )
-    root = Path(path).expanduser()
+    root = path_of(path)
     layout = find_files(root)
     check_names(layout.class_names, str(root))  # before all files are read
     train, test = _shuffled_parts(layout.train, layout.test, seed)

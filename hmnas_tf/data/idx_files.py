@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from hmnas_tf.console.paths import path_of
+
 _PARTS = {"train": "train", "test": "t10k"}  # split -> first word of the file names
 
 
@@ -70,7 +72,7 @@ def prepare_fashion_mnist(idx_dir: str, data_dir: str) -> None:
     """
     import tensorflow_datasets as tfds
 
-    splits = {split: _read_split(Path(idx_dir).expanduser(), word) for split, word in _PARTS.items()}
+    splits = {split: _read_split(path_of(idx_dir), word) for split, word in _PARTS.items()}
 
     with tfds.core.registered.skip_registration():  # or it would clash with the stock builder of this name
 

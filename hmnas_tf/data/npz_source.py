@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.data.arrays import KEYS, dataset_of_arrays
 from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.memory import check_fits
@@ -38,7 +39,7 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
         raise ValueError(
             "npz: needs a file, as in npz:my_images.npz, with x_train, y_train, x_test and y_test"
         )
-    arrays = _read(Path(path).expanduser())
+    arrays = _read(path_of(path))
     names = arrays.pop("class_names", None)
     if names is not None:
         if names.ndim != 1 or names.dtype.kind not in "US":

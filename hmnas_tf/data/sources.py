@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 from collections.abc import Callable
 
+from hmnas_tf.console.paths import at_home, meant, path_of
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data.digits_source import load_digits
 from hmnas_tf.data.folder_source import load_folder
 from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.npz_source import load_npz
 from hmnas_tf.data.tfds_source import load_tfds
+from hmnas_tf.storage.plain_names import plainly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +84,15 @@ def _digits(_: str, options: SourceOptions) -> ImageDataset:
     return load_digits(options.image_size)
 
 
+def _refuse_the_other(prefix: str, path: str) -> None:
+    """Refuses a folder where a file is expected, and a file where a folder is."""
+    place = path_of(path, "dataset")
+    if path and place.exists() and place.is_dir() != (prefix == "folder:"):
+        raise ValueError(f"dataset '{prefix}{path}' cannot be read: {meant(path)}")
+
+
 def _folder(path: str, options: SourceOptions) -> ImageDataset:
+    _refuse_the_other("folder:", path)
     return load_folder(
         path,
         image_size=options.image_size,
@@ -92,28 +104,38 @@ def _folder(path: str, options: SourceOptions) -> ImageDataset:
 
 
 def _npz(path: str, options: SourceOptions) -> ImageDataset:
+    _refuse_the_other("npz:", path)
     return load_npz(path, options.image_size)
 
 
 def _memory(name: str, _: SourceOptions) -> ImageDataset:
     raise ValueError(
         f"the images '{MEMORY}{name}' were given by a Python program, so no command can load them: there, call "
-        "hmnas_tf.search again, or save them with numpy.savez and search on npz:FILE"
+        "hmnas_tf.search again, or save them with numpy.savez and pass --dataset=npz:FILE"
     )
 
 
 def _tfds(name: str, options: SourceOptions) -> ImageDataset:
-    return load_tfds(
-        name,
-        data_dir=options.data_dir,
-        idx_dir=options.idx_dir,
-        download=options.download,
-        image_size=options.image_size,
-        train_examples=options.train_examples,
-        test_examples=options.test_examples,
-        also_known=[key for key in SOURCES if not key.endswith(":")],
-        say=options.say,
-    )
+    data_dir = at_home(options.data_dir, "data_dir")
+    with plainly(data_dir) if data_dir else contextlib.nullcontext("") as place:
+        if str(place) != data_dir and (
+            options.download or os.path.isdir(at_home(options.idx_dir, "idx_dir"))
+        ):
+            os.makedirs(data_dir, exist_ok=True)  # through the link it could not be made
+        try:
+            return load_tfds(
+                name,
+                data_dir=str(place),
+                idx_dir=options.idx_dir,
+                download=options.download,
+                image_size=options.image_size,
+                train_examples=options.train_examples,
+                test_examples=options.test_examples,
+                also_known=[key for key in SOURCES if not key.endswith(":")],
+                say=options.say,
+            )
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(place), data_dir)) from error
 
 
 # A key that ends in ":" is a prefix; what follows it is the loader's first argument.

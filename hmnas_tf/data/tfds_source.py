@@ -6,12 +6,12 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.console.paths import at_home, meant, path_of
 from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.idx_files import prepare_fashion_mnist, quiet_tfds
 from hmnas_tf.data.image_dataset import ImageDataset
@@ -71,7 +71,7 @@ def load_tfds(
     Raises:
         ValueError: unknown, not prepared, no image classification, or larger than this machine's memory.
     """
-    data_dir = str(Path(data_dir).expanduser()) if data_dir else ""
+    data_dir = at_home(data_dir)
     builder = _open(name, data_dir, also_known)
     image_shape = _image_shape(builder, image_size)
     with quiet_tfds():
@@ -106,18 +106,22 @@ def _open(name: str, data_dir: str, also_known: Sequence[str]) -> Any:
     """The builder of `name`; touches no network."""
     import tensorflow_datasets as tfds  # half a second, and only this source needs it
 
-    match = _NAME.fullmatch(name)
+    match, place = _NAME.fullmatch(name), meant(name)
     try:
         if match:
             return tfds.builder(name, data_dir=data_dir or None)
     except tfds.core.registered.DatasetNotFoundError:
         pass  # answered below: TFDS's own message lists hundreds of names
     except (ValueError, AssertionError, ImportError, OSError, RuntimeError) as error:
+        if place:
+            raise ValueError(f"dataset '{name}' cannot be opened: {place}") from error
         reason = re.sub(r'^.*?Failed to construct dataset .*?}": ', "", str(error).strip())
         reason = re.split(r"\n| Here are ", reason)[0].rstrip(". ")[:200]
         raise ValueError(
             f"dataset '{name}' cannot be opened ({reason}); check NAME[/CONFIG][:VERSION]"
         ) from error
+    if place:
+        raise ValueError(f"dataset '{name}' is not known: {place}")
     known = [*tfds.list_builders(with_community_datasets=False), *also_known]
     close = difflib.get_close_matches(match["base"] if match else name, known, n=3, cutoff=0.0)
     raise ValueError(
@@ -150,7 +154,7 @@ def _image_shape(builder: Any, image_size: int) -> tuple[int, int, int]:
 
 def _prepare(builder: Any, data_dir: str, idx_dir: str, download: bool) -> None:
     title = f"dataset '{builder.info.full_name}'"
-    if builder.name == "fashion_mnist" and idx_dir and Path(idx_dir).expanduser().is_dir():
+    if builder.name == "fashion_mnist" and idx_dir and path_of(idx_dir).is_dir():
         prepare_fashion_mnist(idx_dir, data_dir)
     elif download:
         _download(builder, title)

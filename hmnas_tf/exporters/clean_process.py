@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hmnas_tf.exporters.parity import ArtifactError
+from hmnas_tf.storage.plain_names import plainly
 
 LONGEST = 500  # characters of a reason; some runtimes quote the whole graph
 
@@ -34,9 +35,9 @@ def run(artifact: str, runtime: str, path: Path, pixels: Path) -> Mapping[str, n
     """
     place = str(Path(__file__).parents[2])  # of the package
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, plainly(path) as named:
         out = Path(folder, "out.npz")
-        command = [sys.executable, "-m", "hmnas_tf.runtimes", runtime, str(path), str(pixels), str(out)]
+        command = [sys.executable, "-m", "hmnas_tf.runtimes", runtime, str(named), str(pixels), str(out)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -34,9 +35,10 @@ def versions() -> dict[str, str]:
 
 
 def machine(strategy: tf.distribute.Strategy) -> dict[str, Any]:
-    """Returns the machine that a run is on and how many replicas train there."""
+    """Returns the machine that a run is on, from where its paths are seen and how many replicas train there."""
     return {
         "host": platform.node(),
+        "directory": os.getcwd(),
         "system": platform.platform(),
         "devices": [
             tf.config.experimental.get_device_details(device).get("device_name", device.name)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.config import STATISTICS_BATCHES, Config
+from hmnas_tf.console.paths import path_of, refuse_within
 from hmnas_tf.console.progress import Say, Spent, silent
 from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
 from hmnas_tf.networks.supernet import Supernet
@@ -224,11 +225,13 @@ def opened(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say)
     """
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy, number = make_strategy(config.replicas), worker()
+    strategy, number, place = make_strategy(config.replicas), worker(), path_of(workdir, "workdir")
     require_multiples(config, strategy.num_replicas_in_sync)
-    with copied(workdir, number) if number else held(workdir) as path:
-        run = Run(dataset, config, RunFolder(path, config), strategy, silent if number else say)
-        run.folder.refuse_other_data(dataset.describe())
+    refuse_within(dataset.name, place)
+    with copied(place, number) if number else held(place) as path:
+        run = Run(
+            dataset, config, RunFolder(path, config, dataset.describe()), strategy, silent if number else say
+        )
         wait_for_all(strategy)  # until then the chief has changed nothing that others copy
         if not run.folder.finished():
             run.folder.update(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
 
+from hmnas_tf.console.interruptions import handled_by, stop
 from hmnas_tf.stages.stage import Stage
 from hmnas_tf.stages.strategy import several_workers
-
-TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM ended
+from hmnas_tf.storage.plain_names import plainly
 
 
 class DivergedError(RuntimeError):
@@ -35,7 +33,8 @@ def fit(
     """Trains a stage to its last epoch, from the newest checkpoint in `directory` if there is one.
 
     A resumed run is the uninterrupted one, because a batch and everything random is a function of the step's number.
-    On SIGTERM it saves a checkpoint, unless it is one of several workers, and raises SystemExit with code 143.
+    On Ctrl-C, SIGTERM and SIGHUP it saves a checkpoint, unless it is one of several workers, and raises
+    KeyboardInterrupt, or SystemExit with code 143 or 129. Until then more of them change nothing.
 
     Args:
         stage: compiled, all its optimizers built.
@@ -50,46 +49,59 @@ def fit(
     Raises:
         DivergedError: if the loss becomes infinite or not a number; the checkpoints still hold finite values.
     """
-    checkpoints = Checkpoints(stage, directory, steps_per_epoch, checkpoint_steps)
-    epoch, done = divmod(checkpoints.step(), steps_per_epoch)
-    settings = dict(verbose=verbose, shuffle=False, callbacks=[*callbacks, checkpoints])
-    try:
-        if epoch < epochs:
-            dataset = batches(checkpoints.step())
-            if done:
-                rest = steps_per_epoch - done
-                stage.fit(dataset.take(rest), initial_epoch=epoch, epochs=epoch + 1, **settings)
-                dataset, epoch = dataset.skip(rest), epoch + 1
-            if epoch < epochs and not checkpoints.terminated:
-                stage.fit(
-                    dataset, initial_epoch=epoch, epochs=epochs, steps_per_epoch=steps_per_epoch, **settings
-                )
-    finally:
-        checkpoints.on_train_end()  # which Keras leaves out after an exception
-    if checkpoints.terminated:
-        raise SystemExit(TERMINATED)
+    directory.mkdir(parents=True, exist_ok=True)
+    with plainly(directory) as place:
+        checkpoints = Checkpoints(stage, directory, place, steps_per_epoch, checkpoint_steps)
+        epoch, done = divmod(checkpoints.step(), steps_per_epoch)
+        settings = dict(verbose=verbose, shuffle=False)
+        settings["callbacks"] = [checkpoints.notice(), *callbacks, checkpoints]
+        with handled_by(checkpoints.ask):
+            if epoch < epochs:
+                dataset = batches(checkpoints.step())
+                if done:
+                    rest = steps_per_epoch - done
+                    stage.fit(dataset.take(rest), initial_epoch=epoch, epochs=epoch + 1, **settings)
+                    dataset, epoch = dataset.skip(rest), epoch + 1
+                if epoch < epochs and not checkpoints.asked:
+                    stage.fit(
+                        dataset,
+                        initial_epoch=epoch,
+                        epochs=epochs,
+                        steps_per_epoch=steps_per_epoch,
+                        **settings,
+                    )
+    if checkpoints.asked:
+        stop(checkpoints.asked)
 
 
 class Checkpoints(keras.callbacks.Callback):
     """Keeps the last two states of a stage: every variable of model, optimizers and metrics, listed one by one.
 
     Keras' and TensorFlow's own ways to find variables miss some, such as statistics of layers held in lists.
+
+    Args:
+        stage: compiled.
+        directory: of the checkpoints.
+        place: the same, as TensorFlow takes it.
+        steps_per_epoch: batches an epoch.
+        every: steps between two checkpoints within an epoch.
     """
 
-    def __init__(self, stage: Stage, directory: Path, steps_per_epoch: int, every: int):
+    def __init__(self, stage: Stage, directory: Path, place: Path, steps_per_epoch: int, every: int):
         super().__init__()
         self.stage = stage
+        self.directory = directory
         self.steps_per_epoch = steps_per_epoch
         self.every = every
-        self.terminated = False
-        self._handler: Any = None
-        for left_by_kill in Path(directory).glob("*_temp"):
+        self.asked = 0  # the signal that asked to stop
+        self._unsaved = False
+        for left_by_kill in directory.glob("*_temp"):
             shutil.rmtree(left_by_kill, ignore_errors=True)
         variables = [*stage.variables]
         for owner in (*stage.optimizers, *stage.metrics):
             variables += owner.variables
         self._checkpoint = tf.train.Checkpoint(state=[variable.value for variable in variables])
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=2)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(place), max_to_keep=2)
         self._restore()
         self._step = int(stage.optimizer.iterations.numpy())
         self._restore_metrics = self._step % steps_per_epoch != 0
@@ -108,8 +120,8 @@ class Checkpoints(keras.callbacks.Callback):
             self._checkpoint.restore(newest).assert_consumed()
         except Exception as error:  # of many kinds, by where a file is damaged and how others differ
             raise ValueError(
-                f"checkpoint {newest} cannot be read ({type(error).__name__}): it is damaged or of another version; "
-                f"remove {self._manager.directory} to begin this stage again."
+                f"checkpoint {self.directory / Path(newest).name} cannot be read ({type(error).__name__}): it is "
+                f"damaged or of another version; remove {self.directory} to begin this stage again."
             ) from error
 
     def step(self) -> int:
@@ -120,6 +132,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._require_finite()
         if not (self._manager.latest_checkpoint or "").endswith(f"ckpt-{self._step}"):
             self._manager.save(checkpoint_number=self._step)
+        self._unsaved = False
 
     def _require_finite(self) -> None:
         loss = float(self.stage.loss_mean.result())
@@ -133,17 +146,17 @@ class Checkpoints(keras.callbacks.Callback):
                 "a new workdir."
             )
 
-    def on_train_begin(self, logs=None):
-        self._handler = signal.getsignal(signal.SIGTERM)
-        try:
-            signal.signal(signal.SIGTERM, lambda *_: setattr(self, "terminated", True))
-        except ValueError:  # not in the main thread, where nobody can send us one
-            self._handler = None
+    def ask(self, number: int) -> None:
+        """Stops after the step that is being made, or at once if that is the first since the newest checkpoint."""
+        if not self._unsaved and not self.asked:
+            stop(number)
+        self.asked = self.asked or number
 
-    def on_train_end(self, logs=None):
-        if self._handler is not None:
-            signal.signal(signal.SIGTERM, self._handler)
-            self._handler = None
+    def notice(self) -> keras.callbacks.Callback:
+        """Returns what must be called before all others, to know from when on there is something to save."""
+        return keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: setattr(self, "_unsaved", True)
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._restore_metrics:  # `fit` has just set them to 0
@@ -152,12 +165,12 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         # The others may be at another step, and a checkpoint needs all.
-        if self.terminated and several_workers():
-            raise SystemExit(TERMINATED)
+        if self.asked and several_workers():
+            stop(self.asked)
         self._step += 1  # counted here, because reading the optimizer's counter would wait for the device
-        if self._step % self.steps_per_epoch and (self.terminated or self._step % self.every == 0):
+        if self._step % self.steps_per_epoch and (self.asked or self._step % self.every == 0):
             self._save()
-        if self.terminated:
+        if self.asked:
             self.stage.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):

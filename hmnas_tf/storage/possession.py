@@ -22,11 +22,12 @@ def held(workdir: str | os.PathLike) -> Iterator[Path]:
         workdir: the folder; made when missing.
 
     Raises:
-        ValueError: if another process holds it, naming that process.
+        ValueError: if another process holds it, naming that process, or if nothing can be written into it.
         OSError: if the folder cannot be written.
     """
     path = Path(workdir)
     path.mkdir(parents=True, exist_ok=True)
+    require_writable(path, "a run")
     with open(path / ".lock", "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,6 +42,23 @@ def held(workdir: str | os.PathLike) -> Iterator[Path]:
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
         yield path
+
+
+def require_writable(workdir: str | os.PathLike, what: str) -> None:
+    """Refuses a folder that nothing can be written into, before what is to be kept there costs anything.
+
+    Args:
+        workdir: the folder, which is there.
+        what: is to be kept in it.
+
+    Raises:
+        ValueError: saying what to do.
+    """
+    if not os.access(workdir, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"workdir {str(workdir)!r} cannot be written, and {what} is kept in it: copy it to where you may write, "
+            "and pass that --workdir."
+        )
 
 
 @contextlib.contextmanager

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hmnas_tf.config import Config
+from hmnas_tf.console.paths import PLACES, is_same
 from hmnas_tf.storage import atomic
 
 SCHEMA = 1
+PATHS = frozenset(field.name for field in dataclasses.fields(Config) if field.metadata["path"])
 
 
 class RunFolder:
@@ -19,21 +21,30 @@ class RunFolder:
 
     Args:
         path: of the folder; made when missing.
-        config: of the run.
+        config: of a run that is begun or continued; None only reads, and neither makes nor writes anything.
+        description: of its images, see `refuse_other_data`. With it they may have another place than before.
 
     Raises:
-        ValueError: if the folder belongs to a run with other flags, or its files cannot be read.
+        ValueError: if the folder belongs to a run with other flags or images, or its files cannot be read.
         OSError: if the folder cannot be written.
     """
 
-    def __init__(self, path: str | Path, config: Config):
+    def __init__(
+        self, path: str | Path, config: Config | None = None, description: dict[str, Any] | None = None
+    ):
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        # A flag that was not there when the run began did what its default does.
-        keep_flags(
-            self.path / "run.flags", flag_lines(config, self.path), defaults=flag_lines(Config(), self.path)
-        )
         self.results = read_results(self.path)
+        if config is None:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        lines, flags = flag_lines(config, self.path), self.path / "run.flags"
+        # A flag that was not there when the run began did what its default does.
+        refuse_other_flags(
+            flags, lines, defaults=flag_lines(Config(), self.path), moved=description is not None
+        )
+        if description is not None:
+            self.refuse_other_data(description)
+        write_flags(flags, lines)
 
     @property
     def metrics(self) -> Path:
@@ -80,16 +91,20 @@ class RunFolder:
     def refuse_other_data(self, description: dict[str, Any]) -> None:
         """Refuses to continue with other images than the run began with.
 
+        Where they lie does not matter if their version is a hash of their content.
+
         Raises:
             ValueError: naming what differs.
         """
         old, new = self.results.get("dataset"), json.loads(json.dumps(description))
         if old is not None and old != new:
-            differing = sorted(key for key in new if new[key] != old.get(key))
-            raise ValueError(
-                f"workdir {str(self.path)!r} holds a run on other images (they differ in {', '.join(differing)}): take "
-                "the same dataset, or another --workdir."
-            )
+            free = {"name"} if str(new.get("version")).startswith("sha256:") else set()
+            differing = sorted(key for key in new.keys() - free if new[key] != old.get(key))
+            if differing:
+                raise ValueError(
+                    f"workdir {str(self.path)!r} holds a run on other images (they differ in {', '.join(differing)}): "
+                    "take the same dataset, or another --workdir."
+                )
 
     def update(self, **entries: Any) -> None:
         """Adds top-level entries to `results.json`, atomically."""
@@ -134,32 +149,39 @@ def read_flag_lines(path: Path) -> list[str]:
         ) from error
 
 
-def keep_flags(path: Path, lines: Sequence[str], *, defaults: Sequence[str] = ()) -> None:
-    """Writes the flags of a run into its folder, which may be another one than before, or finds them there.
+def refuse_other_flags(
+    path: Path, lines: Sequence[str], *, defaults: Sequence[str] = (), moved: bool = False
+) -> None:
+    """Refuses to go on in a folder, which may be another one than before, with other flags.
 
     Args:
-        path: of the file.
+        path: of the file that has them, which need not be there.
         lines: `--name=value`, with `--workdir`.
         defaults: the same of flags that the file may lack, because it is of an earlier version.
+        moved: whether the images may lie elsewhere, because their content is compared.
 
     Raises:
         ValueError: if the folder belongs to a run with other flags, naming them.
-        OSError: if it cannot be written.
     """
-    new = flag_values(lines)
-    if path.exists():
-        old = flag_values([*defaults, *read_flag_lines(path)])
-        differing = [
-            f"{name} was {old.get(name)!r}, now {value!r}"
-            for name, value in new.items()
-            if name != "workdir" and old.get(name) != value
-        ]
-        if differing:
-            raise ValueError(
-                f"workdir {str(path.parent)!r} holds a run with other flags ({'; '.join(differing)}): take the same "
-                "flags to continue it, or another --workdir."
-            )
-    write_flags(path, lines)
+    if not path.exists():
+        return
+    old = flag_values([*defaults, *read_flag_lines(path)])
+    differing = [
+        f"{name} was {old.get(name)!r}, now {value!r}"
+        for name, value in flag_values(lines).items()
+        if name != "workdir" and not _agree(name, old.get(name), value, moved)
+    ]
+    if differing:
+        raise ValueError(
+            f"workdir {str(path.parent)!r} holds a run with other flags ({'; '.join(differing)}): take the same "
+            "flags to continue it, or another --workdir."
+        )
+
+
+def _agree(name: str, old: str | None, new: str, moved: bool) -> bool:
+    if moved and name == "dataset" and old is not None and old.startswith(PLACES) and new.startswith(PLACES):
+        return True
+    return old == new or (old is not None and name in PATHS and is_same(old, new))
 
 
 def write_flags(path: Path, lines: Sequence[str]) -> None:

@@ -11,13 +11,14 @@ from keras_tuner.engine.trial import Trial
 
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
+from hmnas_tf.console.paths import path_of
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.runs.preflight import check
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import held
-from hmnas_tf.storage.run_folder import flag_lines, keep_flags, write_flags
+from hmnas_tf.storage.run_folder import RunFolder, flag_lines, refuse_other_flags, write_flags
 from hmnas_tf.tuning.goal import OBJECTIVES, Tuning
 from hmnas_tf.tuning.leaderboard import SIZES, Record, csv_text, markdown, ranked
 from hmnas_tf.tuning.trials import EPOCHS, STATUSES, Tuner, make_oracle, metric, role
@@ -55,13 +56,19 @@ def tune(
         OSError: if the folder cannot be written.
     """
     require_one_worker()
-    plan = _Plan(dataset, config, Path(workdir), tuning, space(tuning.hyperparameters, config), say)
+    plan = _Plan(
+        dataset, config, path_of(workdir, "workdir"), tuning, space(tuning.hyperparameters, config), say
+    )
     plan.check()
     if role() == "worker":
         plan.engine().run_all()
         return []
-    with held(workdir):
-        keep_flags(plan.workdir / "tune.flags", flag_lines(config, plan.workdir) + tuning.flag_lines())
+    with held(plan.workdir):
+        flags, lines = plan.workdir / "tune.flags", flag_lines(config, plan.workdir) + tuning.flag_lines()
+        for run in sorted((plan.workdir / "trials").glob("*/run")):
+            RunFolder(run).refuse_other_data(dataset.describe())
+        refuse_other_flags(flags, lines, moved=True)
+        write_flags(flags, lines)
         engine = plan.engine()
         if role() == "chief":
             say("This is the chief: it waits for workers and gives them trials.")

@@ -61,6 +61,34 @@ def test_unknown_and_unfit_names(name, message, tmp_path):
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize(
+    "name", ["pictures", "./pictures", "pictures/", "emnist/pictures", "a.npz", "none.npz", "./none"]
+)
+def test_a_path_is_no_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("pictures", "emnist/pictures"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "a.npz").touch()
+    prefix = "npz" if name.endswith("npz") else "folder"
+    with pytest.raises(ValueError) as caught:
+        load_dataset(name, data_dir=str(tmp_path))
+    expected = "there is no " if "none" in name else f"did you mean --dataset={prefix}:{name}?"
+    assert expected in str(caught.value)
+    assert "closest" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("folder:a.npz", "npz:a.npz"), ("npz:pictures/", "folder:pictures/")]
+)
+def test_a_file_for_a_folder_and_the_other_way_round_are_told(name, other, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "a.npz").touch()
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        load_dataset(name)
+    assert f"did you mean --dataset={other}?" in str(caught.value)
+
+
 def make_builder(splits, shape, name="tiny_pictures"):
     """A small dataset of TFDS; `splits` maps a name to (images, labels)."""
     with tfds.core.registered.skip_registration():
@@ -191,6 +219,18 @@ def test_fashion_mnist_is_prepared_from_idx_files_and_then_read_by_stock_tfds(id
         assert {image.tobytes(): label for image, label in zip(x, y, strict=True)} == expected
     stock = tfds.load("fashion_mnist", data_dir=str(data_dir), split="test", download=False, batch_size=-1)
     assert np.array_equal(stock["image"], dataset.x_test)
+    again = load_dataset("fashion_mnist", data_dir=str(data_dir), idx_dir="")
+    assert np.array_equal(again.x_train, dataset.x_train)
+
+
+def test_folders_of_any_name_are_read(idx_files, tmp_path):
+    folder, _ = idx_files
+    folder, data_dir = folder.rename(tmp_path / "idx [1]"), tmp_path / "lr[0.1] *?" / "all {a} %#é"
+    with pytest.raises(ValueError, match="not prepared under ") as caught:
+        load_dataset("fashion_mnist", data_dir=str(data_dir), idx_dir="")
+    assert str(data_dir) in str(caught.value)
+    assert not data_dir.exists()
+    dataset = load_dataset("fashion_mnist", data_dir=str(data_dir), idx_dir=str(folder))
     again = load_dataset("fashion_mnist", data_dir=str(data_dir), idx_dir="")
     assert np.array_equal(again.x_train, dataset.x_train)
 

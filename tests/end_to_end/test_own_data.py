@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import hmnas_tf
 from hmnas_tf import command_line
+from hmnas_tf.commands import recorded
 from hmnas_tf.console.progress import Progress
 from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.runs.use import evaluations, predictions
@@ -103,7 +104,7 @@ def test_the_finished_run_is_read_again_also_from_pipelines(finished, pair):
 
 def test_commands_say_why_they_cannot_load_the_images(finished, tmp_path):
     with pytest.raises(ValueError, match="'memory:odd' were given by a Python program"):
-        command_line.recorded(finished[0].workdir)
+        recorded.opened(finished[0].workdir)
     with pytest.raises(ValueError, match="images of 2 channels"):
         list(predictions(finished[0].workdir, finished[0].results, [tmp_path / "any.png"]))
 

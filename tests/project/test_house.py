@@ -29,8 +29,10 @@ def tree(path: Path) -> ast.Module:
 
 
 def is_command(path: Path) -> bool:
-    """Returns whether a file is a command, or what the commands share."""
-    return path.stem == "command_line" or "if __name__ == '__main__':" in ast.unparse(tree(path))
+    """Returns whether a file is a command, or what commands share."""
+    return path.stem in ("command_line", "recorded") or "if __name__ == '__main__':" in ast.unparse(
+        tree(path)
+    )
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import re
 import runpy
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -116,6 +117,9 @@ def _run(
 ) -> None:
     if cores:
         os.sched_setaffinity(0, cores)
+    for number in (signal.SIGHUP, signal.SIGTERM):  # as in a terminal, however these tests were started
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     os.chdir(directory)
     for number, file in ((1, "out"), (2, "err")):

@@ -282,14 +282,42 @@ def test_without_a_file_that_can_be_read_the_server_is_not_asked(tmp_path):
     assert line == f"serving_client: {tmp_path}/a.png: cannot be read: No such file or directory"
 
 
-def test_the_documented_commands_are_understood():
+@pytest.fixture(scope="module")
+def client():
     spec = importlib.util.spec_from_file_location("serving_client", CLIENT)
-    client = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(client)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_files_are_named_as_for_predict(client, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new [1]").mkdir()
+    for name in ("a [1].png", "b,c.png", "new [1]/d.png"):
+        (tmp_path / name).touch()
+    found = {
+        "a [1].png": ["a [1].png"],
+        "b,c.png": ["b,c.png"],
+        "*.png": ["a [1].png", "b,c.png"],
+        "new [1]": ["new [1]/d.png"],
+        "new [1]/d.png,a [1].png": ["new [1]/d.png", "a [1].png"],
+        "~/*,c.png": [f"{tmp_path}/b,c.png"],
+    }
+    for word, expected in found.items():
+        assert [str(path) for path in client.files_of(word)] == expected
+    for word in ("none.png", "a [1].png,none.png", "a [1]*.jpg"):
+        with pytest.raises(client.Stop, match="matches no file"):
+            client.files_of(word)
+
+
+def test_the_documented_commands_are_understood(client):
     texts = [(ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), client.__doc__]
     for text in texts:
         commands = re.findall(r"^ *python tools/serving_client.py (.*)$", text, re.MULTILINE)
-        assert {client.parse(shlex.split(command)).images for command in commands} == {"photos/*.png"}
+        assert {tuple(client.parse(shlex.split(command)).images) for command in commands} == {
+            ("photos/*.png",)
+        }
 
 
 # The server's files. Its package holds the first message; the others are written out here, as far as our files use them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from hmnas_tf.stages.fine_tuning import FineTuning
-from hmnas_tf.stages.fit import TERMINATED, fit
+from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.learning_rates import cosine
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.telemetry import EpochTelemetry, read_rows
@@ -157,21 +158,42 @@ def test_a_finished_stage_is_only_read(make_stage, batches, tmp_path, uninterrup
     assert bitwise_equal(state(stage), uninterrupted[0])
 
 
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+ENDS = {signal.SIGTERM: SystemExit, signal.SIGHUP: SystemExit, signal.SIGINT: KeyboardInterrupt}
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_terminal() -> Iterator[None]:
+    """None of the signals is ignored, however these tests were started."""
+    found = {number: signal.signal(number, signal.default_int_handler) for number in ENDS}
+    yield
+    for number, handler in found.items():
+        signal.signal(number, handler)
+
+
+def told_to_stop(number: int = signal.SIGTERM, times: int = 1) -> Callable[[], None]:
+    """Returns what sends a signal to this process."""
+    return lambda: [os.kill(os.getpid(), number) for _ in range(times)] and None
 
 
 @pytest.mark.parametrize(
-    "place", [dict(step=1), dict(step=6), dict(step=8), dict(epoch=1), dict(epoch=3)], ids=str
+    ("place", "number", "times"),
+    [
+        (dict(step=1), signal.SIGINT, 2),
+        (dict(step=6), signal.SIGTERM, 1),
+        (dict(step=8), signal.SIGHUP, 1),
+        (dict(epoch=1), signal.SIGTERM, 3),
+        (dict(epoch=3), signal.SIGINT, 1),
+    ],
+    ids=str,
 )
-def test_sigterm_saves_and_ends_with_its_exit_code(
-    place, make_stage, batches, tmp_path, uninterrupted, bitwise_equal
+def test_a_signal_saves_and_ends_with_its_exit_code(
+    place, number, times, make_stage, batches, tmp_path, uninterrupted, bitwise_equal
 ):
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught:
-        train(make_stage(), batches, tmp_path, At(terminate, **place), every=100)
-    assert caught.value.code == TERMINATED == 143
-    assert signal.getsignal(signal.SIGTERM) == before
+    before = [signal.getsignal(each) for each in ENDS]
+    with pytest.raises(ENDS[number]) as caught:
+        train(make_stage(), batches, tmp_path, At(told_to_stop(number, times), **place), every=100)
+    assert getattr(caught.value, "code", 130) == 128 + number
+    assert [signal.getsignal(each) for each in ENDS] == before
     asked = []
     resumed = make_stage()
     train(resumed, lambda start: asked.append(start) or batches(start), tmp_path, every=100)
@@ -182,10 +204,61 @@ def test_sigterm_saves_and_ends_with_its_exit_code(
     assert rows(tmp_path) == uninterrupted[1]
 
 
+def test_a_further_signal_while_a_checkpoint_is_written_destroys_nothing(
+    make_stage, batches, tmp_path, uninterrupted, bitwise_equal, monkeypatch
+):
+    save, saves = tf.train.CheckpointManager.save, []
+
+    def impatient(manager, checkpoint_number):
+        saves.append(checkpoint_number)
+        told_to_stop(signal.SIGINT, 2)()
+        return save(manager, checkpoint_number=checkpoint_number)
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        train(make_stage(), batches, tmp_path, every=100)
+    assert saves == [4, 5]
+    monkeypatch.undo()
+    resumed = make_stage()
+    train(resumed, batches, tmp_path, every=100)
+    assert bitwise_equal(state(resumed), uninterrupted[0])
+
+
+def test_before_there_is_anything_to_save_it_ends_at_once(make_stage, tmp_path):
+    begun = At(lambda: pytest.fail("no step is waited for"), step=1)
+    begun.on_train_batch_begin = lambda batch, logs=None: told_to_stop(signal.SIGINT)()
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            make_stage(),
+            lambda start: tf.data.Dataset.from_tensors(
+                (np.zeros((8, 8, 8, 1), np.float32), np.zeros(8, np.int32))
+            ).repeat(),
+            tmp_path,
+            begun,
+        )
+    assert not list((tmp_path / "checkpoints").glob("ckpt*"))
+
+
+@pytest.mark.parametrize("name", ["lr[0.1]", "all *?{a,b} \\ %#é"])
+def test_in_a_folder_with_any_name_it_is_the_same(
+    name, make_stage, batches, tmp_path, uninterrupted, bitwise_equal
+):
+    folder = tmp_path / name
+    with pytest.raises(Killed):
+        train(make_stage(), batches, folder, At(kill, step=6))
+    resumed = make_stage()
+    train(resumed, batches, folder)
+    assert bitwise_equal(state(resumed), uninterrupted[0])
+    assert rows(folder) == uninterrupted[1]
+    kept = sorted(path.name for path in (folder / "checkpoints").glob("*.index"))
+    assert kept == ["ckpt-11.index", "ckpt-12.index"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_sigterm_in_a_resumed_epoch_ends_it_too(make_stage, batches, tmp_path, uninterrupted, bitwise_equal):
     for step in (6, 7):
         with pytest.raises(SystemExit):
-            train(make_stage(), batches, tmp_path, At(terminate, step=step), every=100)
+            train(make_stage(), batches, tmp_path, At(told_to_stop(), step=step), every=100)
     resumed = make_stage()
     train(resumed, batches, tmp_path, every=100)
     assert bitwise_equal(state(resumed), uninterrupted[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from hmnas_tf.config import Config
 from hmnas_tf.storage import atomic
+from hmnas_tf.storage.places import located, require_images
+from hmnas_tf.storage.plain_names import plainly
 from hmnas_tf.storage.run_folder import RunFolder, flag_lines
 
 
@@ -172,3 +175,84 @@ def test_path_that_is_a_file_is_an_os_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         RunFolder(Path(tmp_path / "file"), Config())
+
+
+IMAGES = {"name": "folder:pics", "version": "sha256:0123", "train_examples": 3, "class_names": ["a", "b"]}
+
+
+def test_reading_neither_makes_nor_writes_anything(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert not folder.path.exists()
+    RunFolder(tmp_path / "run", Config()).update(seed=3)
+    before = {path: path.stat() for path in folder.path.iterdir()}
+    assert RunFolder(tmp_path / "run").results["seed"] == 3
+    assert {path: path.stat() for path in folder.path.iterdir()} == before
+
+
+def test_images_with_the_same_content_may_be_anywhere(tmp_path):
+    RunFolder(tmp_path, Config(dataset="folder:pics"), IMAGES).update(dataset=IMAGES)
+    for dataset in ("folder:./pics/", "folder:/elsewhere", "npz:file"):
+        RunFolder(tmp_path, Config(dataset=dataset), IMAGES | {"name": dataset})
+        assert f"--dataset={dataset}" in (tmp_path / "run.flags").read_text().splitlines()
+
+
+def test_images_with_another_content_are_refused_and_the_flags_stay(tmp_path):
+    RunFolder(tmp_path, Config(dataset="folder:pics"), IMAGES).update(dataset=IMAGES)
+    before = (tmp_path / "run.flags").read_bytes()
+    for changes in ({"version": "sha256:4567"}, {"class_names": ["a", "c"]}):
+        with pytest.raises(ValueError, match=f"other images .they differ in {next(iter(changes))}.: take"):
+            RunFolder(tmp_path, Config(dataset="folder:other"), IMAGES | {"name": "folder:other"} | changes)
+    with pytest.raises(ValueError, match="dataset was 'folder:pics', now 'digits'"):
+        RunFolder(tmp_path, Config(dataset="digits"), IMAGES)
+    assert (tmp_path / "run.flags").read_bytes() == before
+
+
+def test_a_name_counts_where_a_version_is_no_hash(tmp_path):
+    old = {"name": "cifar10", "version": "3.0.2"}
+    folder = RunFolder(tmp_path, Config(), old)
+    folder.update(dataset=old)
+    with pytest.raises(ValueError, match="they differ in name"):
+        folder.refuse_other_data(old | {"name": "cifar100"})
+
+
+def test_without_their_content_only_spellings_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    RunFolder("run", Config(dataset="folder:pics", data_dir="data"))
+    RunFolder("run", Config(dataset="folder:./pics/", data_dir=f"{tmp_path}/data"))
+    refused("run", Config(dataset="folder:pics2", data_dir="data"), "dataset was", "now 'folder:pics2'")
+    refused("run", Config(dataset="folder:pics", data_dir="data2"), "data_dir was")
+
+
+def test_places_are_seen_from_where_the_run_began(tmp_path, monkeypatch):
+    (tmp_path / "project" / "pics").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    config, results = Config(dataset="folder:pics"), {"machine": {"directory": str(tmp_path / "project")}}
+    for directory, expected in (("project", "folder:pics"), ("other", f"folder:{tmp_path}/project/pics")):
+        monkeypatch.chdir(tmp_path / directory)
+        found = located(config, results)
+        assert found.dataset == expected
+        require_images(found)
+    for lost in ({}, {"machine": None}, {"machine": {"directory": "/nowhere"}}):
+        assert located(config, lost) == config
+        with pytest.raises(
+            ValueError, match=r"not at 'pics': pass --dataset=folder:PATH .* by their content"
+        ):
+            require_images(config)
+    assert located(Config(), results) == Config()
+
+
+@pytest.mark.parametrize("name", ["plain", "with blanks"])
+def test_a_name_that_means_itself_is_taken_as_it_is(name, tmp_path):
+    with plainly(tmp_path / name) as path:
+        assert path == tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["lr[0.1]", "a*b", "what?", "back\\slash", "\udce4", "x [1].keras"])
+def test_another_is_reached_through_a_link_that_is_gone_afterwards(name, tmp_path):
+    (tmp_path / name).mkdir()
+    with plainly(tmp_path / name) as path:
+        assert glob.glob(str(path)) == [str(path)]
+        (path / "file").write_text("x", encoding="ascii")
+        assert path.suffix == Path(name).suffix or "[" in name
+    assert not path.parent.exists()
+    assert (tmp_path / name / "file").read_text(encoding="ascii") == "x"
