@@ -238,6 +238,7 @@ def test_continuous_integration_runs_bazel_or_says_that_it_does_not(tmp_path, ch
     program(tmp_path / "tools" / "bazel.sh", 'echo "Bazel with $*"; command -v red && exit 3; exit 0')
     (tmp_path / ".ci").mkdir()
     shutil.copy2(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    shutil.copy2(ROOT / "tools" / "pythons.sh", tmp_path / "tools" / "pythons.sh")
     done = bazel(os.environ | {"PATH": str(folder)}, wrapper=tmp_path / ".ci" / "run")
     assert done.returncode == code, done.stdout
     assert said is None or said in done.stdout
