@@ -20,6 +20,7 @@ from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of
 from hmnas_tf.runs.construction import architecture, initial_network, measure_searched, regularization
 from hmnas_tf.runs.keras_defaults import own_defaults
 from hmnas_tf.runs.preflight import check, named
+from hmnas_tf.runs.processor import known_crashes
 from hmnas_tf.runs.publication import SearchResult, publish, reread
 from hmnas_tf.runs.run import Run, opened, precision
 from hmnas_tf.runs.run_report import report
@@ -68,6 +69,7 @@ def search(
 
 def run_stages(run: Run) -> SearchResult:
     """Does what is left to do of a run; the chief of several workers publishes its result."""
+    run.warn(known_crashes(run.config, run.dataset.image_shape))
     supernet = search_architecture(run) if run.config.searches else None
     genotype = architecture(run, supernet)
     with run.building("the derived network, to be fine-tuned"):

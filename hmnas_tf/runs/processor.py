@@ -1,0 +1,35 @@
+"""What is known to go wrong on some processors, told before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hmnas_tf.config import Config
+
+CPUINFO = Path("/proc/cpuinfo")
+NARROW = 8  # channels; seen with 2, 4 and 6
+LARGE = 64  # pixels a side
+
+
+def known_crashes(config: Config, image_shape: tuple[int, int, int]) -> list[str]:
+    """Returns a line if TensorFlow has been seen to crash with such a network on such a processor.
+
+    In oneDNN, on Intel processors with AMX, in fine-tuning of narrow networks on images of 64 pixels: the process ends
+    by `free(): invalid size` or a segmentation fault. Which operation it is is not known, so it cannot be avoided.
+
+    Args:
+        config: of the run.
+        image_shape: height, width, channels.
+    """
+    on = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"
+    if not on or config.initial_channels >= NARROW or min(image_shape[:2]) < LARGE or not _has_amx():
+        return []
+    return [
+        f"on this processor TensorFlow has crashed in fine-tuning with fewer than {NARROW} channels at {LARGE} pixels: "
+        "if it does, start the same command with TF_ENABLE_ONEDNN_OPTS=0 before it; it goes on from the newest checkpoint."
+    ]
+
+
+def _has_amx() -> bool:
+    return CPUINFO.exists() and "amx_tile" in CPUINFO.read_text(encoding="utf-8", errors="replace")
