@@ -62,7 +62,21 @@ class Masks:
         return [*self.operations, *self.edges, *self.widths]
 
 
-Measure = Callable[[MaskedKernel], float]  # of a whole kernel, all edges together
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """What a budget can be of.
+
+    Attributes:
+        of_kernel: what a convolution costs, all its edges together.
+        of_channel: what each channel of a batch normalization costs.
+        of_bias: what each output of the classifier costs besides its kernel.
+        unit: one of it, in words.
+    """
+
+    of_kernel: Callable[[MaskedKernel], float]
+    of_channel: float
+    of_bias: float
+    unit: str
 
 
 def _parameters(kernel: MaskedKernel) -> float:
@@ -73,10 +87,9 @@ def _multiply_adds(kernel: MaskedKernel) -> float:
     return _parameters(kernel) * kernel.positions
 
 
-# What a budget can be of: the measure of a convolution, and parameters for each channel of a batch normalization.
-MEASURES: dict[str, tuple[Measure, float]] = {
-    "multiply_adds": (_multiply_adds, 0.0),
-    "parameters": (_parameters, 2.0),
+MEASURES: dict[str, Measure] = {
+    "multiply_adds": Measure(_multiply_adds, 0.0, 0.0, "multiply-add"),
+    "parameters": Measure(_parameters, 2.0, 1.0, "parameter"),
 }
 
 
@@ -95,18 +108,17 @@ class Cost:
     def __init__(self, supernet: Supernet, measure: str, num_classes: int | None = None):
         self.supernet = supernet
         self.num_classes = num_classes or supernet.num_classes
-        self._of, self._of_norm = MEASURES[measure]
+        self.measure = MEASURES[measure]
         self._paths = [_path(encoding) for encoding in supernet.encodings]
         # Of each cell the coefficients of n**2 and of n, each [edges, operations].
         self._cells = [self._coefficients(cell) for cell in supernet.cells]
-        self._fixed = sum(self._of(c) for stem in supernet.stems for c in stem.convs)
-        self._fixed += sum(self._of_norm * sum(stem.filters) for stem in supernet.stems)
-        self._biases = float(self.num_classes) if measure == "parameters" else 0.0
+        self._fixed = sum(self.measure.of_kernel(c) for stem in supernet.stems for c in stem.convs)
+        self._fixed += sum(self.measure.of_channel * sum(stem.filters) for stem in supernet.stems)
 
     def _coefficients(self, cell: Cell) -> np.ndarray:
         found = np.zeros((2, len(cell_edges(cell.nodes)), len(cell.operations)))
         for mixed, rows in zip(cell.mixed, edges_from(cell.nodes), strict=True):
-            of_source = [_coefficients(c, self._of, self._of_norm) for c in mixed.candidates]
+            of_source = [_coefficients(c, self.measure) for c in mixed.candidates]
             found[:, list(rows)] = np.transpose(of_source)[:, None]
         return found
 
@@ -135,7 +147,7 @@ class Cost:
                 each = self._of_preprocess(index, source, counts[index], before[index + source])
                 own = own + reads[index][source] * each
             parts.append(needed * own)
-        return self._fixed, parts, made[-1] * self.num_classes + self._biases
+        return self._fixed, parts, made[-1] * self.num_classes + self.measure.of_bias * self.num_classes
 
     def _of_cell(self, index: int, gates: Any, count: Any) -> Any:
         square, linear = (ops.cast(values, gates.dtype) for values in self._cells[index])
@@ -145,24 +157,24 @@ class Cost:
         preprocess = self.supernet.cells[index].preprocess[source]
         kernels = [layer for layer in preprocess._flatten_layers() if isinstance(layer, MaskedKernel)]
         # Of a factorized reduce both kernels together make all channels, at the same positions.
-        each = sum(self._of(kernel) for kernel in kernels) / sum(
+        each = sum(self.measure.of_kernel(kernel) for kernel in kernels) / sum(
             kernel.kernel.shape[1] * kernel.kernel.shape[2] for kernel in kernels
         )
-        return count * read * each + self._of_norm * count
+        return count * read * each + self.measure.of_channel * count
 
 
-def _coefficients(candidate: Any, measure: Measure, of_norm: float) -> tuple[float, float]:
+def _coefficients(candidate: Any, measure: Measure) -> tuple[float, float]:
     """Returns the cost of one edge's operation by its channels n: the coefficients of n**2 and of n."""
     square = linear = 0.0
     for layer in candidate._flatten_layers():
         if isinstance(layer, MaskedKernel):
-            of_edge = measure(layer) / candidate.edges
+            of_edge = measure.of_kernel(layer) / candidate.edges
             if isinstance(layer, MaskedDepthwiseConv2D):
                 linear += of_edge / candidate.channels
             else:
                 square += of_edge / candidate.channels**2
         elif isinstance(layer, BatchNorm):
-            linear += of_norm
+            linear += measure.of_channel
     return square, linear
 
 

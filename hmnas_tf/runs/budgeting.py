@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hmnas_tf.console.progress import counted
-from hmnas_tf.networks.cost import Cost, Masks
+from hmnas_tf.networks.cost import MEASURES, Cost, Masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.run import Run
 from hmnas_tf.stages.budgets import Budget, Pressure
 from hmnas_tf.stages.projection import project, smallest_cost
-
-UNITS = {"multiply_adds": "multiply-add", "parameters": "parameter"}  # by name in `cost.MEASURES`
 
 
 def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
@@ -32,7 +30,7 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
         cost = Cost(supernet, name, classes)
         budget = Budget(name, float(asked), cost, float(cost(Masks.of(supernet).exact())))
         (smallest,) = (round(float(least)) for least in smallest_cost(supernet, [budget], [1.0]))
-        whole, unit = round(budget.supernet), UNITS[name]
+        whole, unit = round(budget.supernet), MEASURES[name].unit
         entries[name] = {"asked": asked, "smallest": smallest, "supernet": whole}
         run.say(
             f"budget: at most {counted(asked, unit)}; the smallest network has {smallest:,}, the whole supernet "
@@ -60,12 +58,13 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
 def _require_together(supernet: Supernet, budgets: Sequence[Budget]) -> None:
     weights = [1.0 / budget.asked for budget in budgets]
     least = smallest_cost(supernet, budgets, weights)
-    missed = [b for b, cost in zip(budgets, least, strict=True) if cost > b.asked]
-    if missed:
+    pairs = list(zip(budgets, least, strict=True))
+    if any(cost > budget.asked for budget, cost in pairs):
+        nearest = (counted(round(float(cost)), MEASURES[budget.name].unit) for budget, cost in pairs)
         both = " and ".join(f"max_{budget.name}={budget.asked:.0f}" for budget in budgets)
         raise ValueError(
-            f"{both} cannot be met together: a network that comes nearest has "
-            f"{' and '.join(counted(round(float(c)), UNITS[b.name]) for b, c in zip(budgets, least, strict=True))}."
+            f"{both} cannot be met together: a network that comes nearest has {' and '.join(nearest)}. Ask for more of "
+            "one of them."
         )
 
 
@@ -97,5 +96,5 @@ def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget], classe
         parts = {part: round(float(cost)) for part, cost in by_part.items()}
         reached = sum(parts.values())
         entries[name] = entry | {"reached": reached, "parts": parts}
-        run.say(f"budget: {counted(reached, UNITS[name])} of {entry['asked']:,} asked for")
+        run.say(f"budget: {counted(reached, MEASURES[name].unit)} of {entry['asked']:,} asked for")
     run.folder.update(budgets=entries)

@@ -27,7 +27,7 @@ def known_crashes(config: Config, image_shape: tuple[int, int, int]) -> list[str
         return []
     return [
         f"on this processor TensorFlow has crashed in fine-tuning with fewer than {NARROW} channels at {LARGE} pixels: "
-        "if it does, start the same command with TF_ENABLE_ONEDNN_OPTS=0 before it; it goes on from the newest checkpoint."
+        "if it does, start the same command with TF_ENABLE_ONEDNN_OPTS=0 before it; it goes on from its checkpoint."
     ]
 
 

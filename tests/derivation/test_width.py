@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from hmnas_tf.config import LEAST_CHANNELS, PAPER_OPERATIONS
 from hmnas_tf.derivation.derive import derive
@@ -109,8 +110,6 @@ def test_widths_that_are_not_the_supernets_are_refused(make_supernet, randomise)
 
 
 def test_gradients_reach_width_masks_and_stop_at_what_is_masked(make_supernet, randomise, images):
-    import tensorflow as tf
-
     supernet = randomise(make_supernet(width_masks=True, operations=FEW), 5, density=0.7)
     values = [mask.value for mask in supernet.width_masks]
     with tf.GradientTape() as tape:
@@ -141,3 +140,40 @@ def test_without_width_masks_there_is_nothing_new(make_supernet):
     assert supernet.widths() == [None] * 3
     assert supernet.topology.operations == PAPER_OPERATIONS
     assert genotype_of(supernet, "masks").to_json()["schema"] == 1
+
+
+def test_recomputed_edges_have_the_same_results_and_gradients(make_supernet, randomise, images):
+    found = []
+    for recompute in (False, True):
+        supernet = make_supernet(cells=1, operations=FEW, width_masks=True, recompute=recompute)
+        randomise(supernet, 5, density=0.8)
+        narrow(supernet, 5)
+        masks = [mask.value for mask in supernet.width_masks]
+        with tf.GradientTape() as tape:
+            tape.watch(masks)
+            logits = supernet(images(8), training=True)
+            loss = tf.reduce_sum(logits**2)
+        found.append([logits, *tape.gradient(loss, masks)])
+    for plain, again in zip(*found, strict=True):
+        np.testing.assert_allclose(plain, again, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_keeps_masked_channels_zero(make_supernet, randomise, images):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        supernet = make_supernet(cells=1, operations=FEW, width_masks=True)
+    finally:
+        keras.config.set_dtype_policy(before)
+    randomise(supernet, 6, density=0.9)
+    narrow(supernet, 6)
+    assert supernet.width_masks[0].dtype == "float32"
+    x = tf.cast(images(8), "bfloat16")
+    encoding = supernet.encodings[supernet.groups[0]]
+    stem = supernet.stems[0](x, training=True)
+    y = supernet.cells[0](stem, stem, encoding.mixing_weights(), training=True, width=supernet.width(0))
+    masked = np.setdiff1d(np.arange(8), supernet.widths()[0])
+    by_node = tf.cast(y, "float32").numpy().reshape(-1, 2, 8)
+    assert not by_node[..., masked].any()
+    assert np.isfinite(by_node).all()
+    assert by_node.any()

@@ -16,8 +16,10 @@ from hmnas_tf.data import training_batches
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.derivation.training_network import training_network
+from hmnas_tf.networks.cost import Cost, Masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
+from hmnas_tf.stages.budgets import Budget, Pressure
 from hmnas_tf.stages.fine_tuning import FineTuning, Regularization
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.optimizers import SGD, Adam
@@ -41,6 +43,13 @@ def values(network: keras.Model) -> list[np.ndarray]:
     return [variable.numpy() for variable in network.variables]
 
 
+def pressure_of(supernet: Supernet) -> Pressure:
+    """A budget of a third of the parameters."""
+    cost = Cost(supernet, "parameters")
+    whole = float(cost(Masks.of(supernet)))
+    return Pressure(supernet, [Budget("parameters", whole / 3, cost, whole)], steps=STEPS, penalty=2.0)
+
+
 def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
@@ -51,7 +60,7 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
         topology = Topology(
             initial_channels=4, cells=1, nodes=1, operations=operations, partial_channels=partial_channels
         )
-        supernet = Supernet(topology, 4)
+        supernet = Supernet(topology, 4, width_masks=partial_channels == 1)
         supernet.build((None, 8, 8, 1))
         # Adam divides by the gradient's own size, so an epsilon above its rounding error keeps that from being seen.
         training = SupernetTraining(
@@ -77,14 +86,19 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
     fit("supernet", training, tf.data.Dataset.zip(batches(1), batches(2)))
     if order == "first_order":
         with strategy.scope():
+            pressure = pressure_of(supernet) if supernet.width_masks else None
             masks = MaskSearch(
                 supernet,
                 weight_mask_optimizer=Adam(5e-4, epsilon=1e-3),
                 architecture_mask_optimizer=Adam(5e-4, epsilon=1e-3),
                 operation_price=0.002,
+                pressure=pressure,
             )
         # With seed 3 one pixel comes so near a ReLU's 0 that rounding decides its gradient: 2e-5 in one filter.
         fit("masks", masks, batches(6))
+        if pressure is not None:
+            own = pressure.variables
+            found.update({f"masks pressure {i:03d}": variable.numpy() for i, variable in enumerate(own)})
         masked = np.random.default_rng(0)
         for mask in supernet.weight_masks:  # the same cut, whatever the last bits of the masks are
             mask.assign(np.where(masked.random(mask.shape) < 0.7, 1e-2, 0.0))
