@@ -72,7 +72,10 @@ def pressure_of(run: Run, supernet: Supernet, budgets: Sequence[Budget], steps: 
     """Returns what budgets do in mask search, None if there are none; call it in the strategy's scope."""
     if not budgets:
         return None
-    return Pressure(supernet, budgets, steps=steps, penalty=run.config.budget_penalty)
+    config = run.config
+    return Pressure(
+        supernet, budgets, steps=steps, penalty=config.budget_penalty, drop_at=config.mask_drop_at
+    )
 
 
 def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget], classes: int) -> None:

@@ -3,10 +3,10 @@
 The paper has none; all of this is a DECISION. The pressure is an augmented Lagrangian (Nocedal and Wright, Numerical
 Optimization, chapter 17, for one inequality each) with a bound that falls from the supernet's cost C0 to the budget B:
 
-    B_t = C0 - (C0 - B) min(1, t / (RAMP T)),    d_t = C(M_t) / B_t - 1,
+    B_t = C0 - (C0 - B) min(1, t / (RAMP D)),    d_t = C(M_t) / B_t - 1,
     lambda_t = max(0, mu_t + kappa d_t),         mu_(t+1) = max(0, mu_t + kappa d_t / (MEMORY T)),
 
-after t of T steps. A mask's gradient is that of the loss plus lambda_t / C0 times what the mask costs.
+after t of T steps; D is the step at which mask rates drop, after which masks hardly follow. A mask's gradient is that of the loss plus lambda_t / C0 times what the mask costs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from keras import ops
 from hmnas_tf.networks.cost import Cost, Masks
 from hmnas_tf.networks.supernet import Supernet
 
-RAMP = 0.6  # of the stage: after it the bound is the budget
+RAMP = 0.75  # of the steps until mask rates drop: after it the bound is the budget
 MEMORY = 0.3  # of the stage: in this time the multiplier takes over what the excess pays
 SETTLING = 0.8  # of the stage: from then on a mask that goes to and fro stays where it is
 FLIPS = 3  # to and fro, that show it
@@ -73,14 +73,24 @@ class Pressure(keras.layers.Layer):
         budgets: at least one.
         steps: T, of the stage.
         penalty: kappa, in nats.
+        drop_at: share of the steps after which mask rates drop.
     """
 
-    def __init__(self, supernet: Supernet, budgets: Sequence[Budget], *, steps: int, penalty: float):
+    def __init__(
+        self,
+        supernet: Supernet,
+        budgets: Sequence[Budget],
+        *,
+        steps: int,
+        penalty: float,
+        drop_at: float = 1.0,
+    ):
         super().__init__(name="pressure", dtype="float32")
         self.supernet = supernet
         self.budgets = tuple(budgets)
         self.steps = steps
         self.penalty = penalty
+        self.falling = max(1.0, RAMP * drop_at * steps)  # steps in which the bound falls
         own = dict(trainable=False, autocast=False, aggregation="only_first_replica")
         self.multipliers = self.add_weight(
             shape=(len(self.budgets),), initializer="zeros", name="multipliers", **own
@@ -96,7 +106,7 @@ class Pressure(keras.layers.Layer):
         """Returns B_t of each budget after `step` steps, float32 [budgets]."""
         whole = np.float32([budget.supernet for budget in self.budgets])
         asked = np.float32([budget.asked for budget in self.budgets])
-        fallen = ops.minimum(1.0, ops.cast(step, "float32") / (RAMP * self.steps))
+        fallen = ops.minimum(1.0, ops.cast(step, "float32") / self.falling)
         return whole - (whole - asked) * fallen
 
     def excess(self, step: Any) -> tuple[Any, Any]:

@@ -44,10 +44,10 @@ def make_search(supernet, pressure, rate=1e-4) -> MaskSearch:
 
 def test_bound_and_multiplier_are_those_of_the_formula(fresh):
     budgets = [budget_of(fresh), budget_of(fresh, "multiply_adds", 0.5)]
-    pressure = Pressure(fresh, budgets, steps=STEPS, penalty=KAPPA)
+    pressure = Pressure(fresh, budgets, steps=STEPS, penalty=KAPPA, drop_at=0.8)
     mu = np.zeros(2)
     for step in range(STEPS):
-        bounds = [b.supernet - (b.supernet - b.asked) * min(1, step / (RAMP * STEPS)) for b in budgets]
+        bounds = [b.supernet - (b.supernet - b.asked) * min(1, step / (RAMP * 0.8 * STEPS)) for b in budgets]
         excess = np.array([b.supernet for b in budgets]) / bounds - 1
         prices = np.maximum(0, mu + KAPPA * excess)
         found = pressure.report(step)
