@@ -6,7 +6,8 @@ Optimization, chapter 17, for one inequality each) with a bound that falls from 
     B_t = C0 - (C0 - B) min(1, t / (RAMP D)),    d_t = C(M_t) / B_t - 1,
     lambda_t = max(0, mu_t + kappa d_t),         mu_(t+1) = max(0, mu_t + kappa d_t / (MEMORY T)),
 
-after t of T steps; D is the step at which mask rates drop, after which masks hardly follow. A mask's gradient is that of the loss plus lambda_t / C0 times what the mask costs.
+after t of T steps; D is the step at which mask rates drop, after which masks hardly follow. A mask's gradient is that
+of the loss plus lambda_t / C0 times what the mask costs.
 """
 
 from __future__ import annotations
