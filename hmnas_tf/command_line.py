@@ -180,9 +180,12 @@ def start(command: str, work: Callable[[Path], int | None], *, goes_on: bool = T
 def parse(command: str, argv: list[str]) -> list[str]:
     """Parses the command line and returns the words that are no flags; a bad flag is one line and exit code 2."""
     try:
-        return FLAGS([argv[0], *with_flag_files(argv[1:])])
+        words = FLAGS([argv[0], *with_flag_files(argv[1:])])
     except (flags.Error, ValueError) as error:
         fail(command, of_flag(error, FLAGS))
+    if "tensorflow" in sys.modules:  # of a program that loaded it: absl has it look for GPUs right after this
+        load_tensorflow()
+    return words
 
 
 def of_flag(error: Exception, flag_values: flags.FlagValues) -> str:
@@ -217,8 +220,17 @@ def aside(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def show(command: str, outcomes: Iterable[tuple[K, V | Exception]], line: Callable[[K, V], str]) -> int:
-    """Shows a line for each outcome, on standard error for each that went wrong; returns the exit code, then 2."""
+def show(
+    command: str,
+    outcomes: Iterable[tuple[K, V | Exception]],
+    line: Callable[[K, V], str],
+    *,
+    many: bool = False,
+) -> int:
+    """Shows a line for each outcome, on standard error for each that went wrong; returns the exit code, then 2.
+
+    Where there are `many`, a last line counts those that went wrong.
+    """
     total = wrong = 0
     for key, outcome in outcomes:
         total += 1
@@ -227,7 +239,7 @@ def show(command: str, outcomes: Iterable[tuple[K, V | Exception]], line: Callab
             wrong += 1
         else:
             say(line(key, outcome))
-    if wrong and total > 1:
+    if wrong and total > 1 and many:
         complain(command, f"{wrong:,} of {total:,} went wrong and are named above; the others are done.")
     return 2 if wrong else 0
 

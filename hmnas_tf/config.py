@@ -156,7 +156,7 @@ class Config:
         0, "Most multiply-adds of one image that the derived network may need; 0 is any number.", low=0
     )
     budget_penalty: float = _flag(
-        2.0, "kappa, in nats: how strongly mask search pays for what exceeds a budget (DECISION).", low=0
+        2.0, "How strongly mask search pays for what exceeds a budget: kappa, in nats (DECISION).", low=0
     )
     mask_drop_at: float = _flag(0.5, "Stage fraction after which both mask rates are divided.", low=0, high=1)
     mask_drop_factor: float = _flag(10.0, "What both mask rates are divided by.", low=1)

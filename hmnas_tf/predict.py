@@ -46,7 +46,8 @@ def run(workdir: Path) -> int:
     from hmnas_tf.runs.use import predictions
 
     outcomes = predictions(workdir, results, files, aside)
-    return command_line.show("predict", watched(outcomes, aside, "predict", total=len(files)), line)
+    shown = watched(outcomes, aside, "predict", total=len(files))
+    return command_line.show("predict", shown, line, many=True)
 
 
 def line(file: Path, probabilities: dict[str, float]) -> str:

@@ -65,13 +65,13 @@ def test_one_bad_file_does_not_end_the_others_and_the_end_says_so(predict, tmp_p
     good = [save(tmp_path / f"{number}.png", 255, np.uint8) for number in range(3)]
     (tmp_path / "1.png").write_bytes(b"broken")
     found, _ = predict(good)
-    assert command_line.show("predict", found.items(), lambda file, _: str(file)) == 2
+    assert command_line.show("predict", found.items(), lambda file, _: str(file), many=True) == 2
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [str(good[0]), str(good[2])]
     assert "1.png as an image" in printed.err.splitlines()[0]
     assert printed.err.splitlines()[1].endswith("1 of 3 went wrong and are named above; the others are done.")
     found.pop(good[1])
-    assert command_line.show("predict", found.items(), lambda file, _: str(file)) == 0
+    assert command_line.show("predict", found.items(), lambda file, _: str(file), many=True) == 0
 
 
 def test_names_of_files_that_are_no_text_can_be_shown():
