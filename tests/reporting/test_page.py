@@ -39,6 +39,20 @@ def test_a_finished_run_has_every_section(whole, parse):
     assert len(parsed.all("svg")) == 1 + 3 + 2 + 4 + 1  # the cells are alike; alpha and beta of two groups
 
 
+def test_what_was_asked_and_reached_is_told(make_facts, parse):
+    facts = make_facts()
+    cells = [cell._replace(channels=2) for cell in facts.genotype.cells]
+    narrow = dataclasses.replace(facts.genotype, cells=tuple(cells))
+    cells = parse(page(dataclasses.replace(facts, genotype=narrow))).text["td"]
+    for words in ("3,000", "2,950", "98.3 %", "120", "9,000", "850", "1,900"):
+        assert words in cells
+    before = parse(page(make_facts(stages=1, finished=False)))
+    assert "budgets" in sections(before)
+    assert "2,950" not in before.text["td"]
+    results = {key: value for key, value in facts.results.items() if key != "budgets"}
+    assert "budgets" not in sections(parse(page(dataclasses.replace(facts, results=results))))
+
+
 def test_nothing_in_the_page_may_load_or_run(whole, parse):
     (policy,) = (meta["content"] for meta in parse(whole).all("meta") if "http-equiv" in meta)
     assert policy == POLICY
