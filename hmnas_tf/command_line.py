@@ -240,7 +240,7 @@ def show(
         else:
             say(line(key, outcome))
     if wrong and total > 1 and many:
-        complain(command, f"{wrong:,} of {total:,} went wrong and are named above; the others are done.")
+        aside(f"{command}: {wrong:,} of {total:,} went wrong and are named above; the others are done.")
     return 2 if wrong else 0
 
 

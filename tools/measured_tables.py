@@ -106,7 +106,7 @@ def markdown(rows: Sequence[Row], by: Sequence[str] = ()) -> str:
 
 
 def _line(cells: Iterable[Any]) -> str:
-    return f"| {' | '.join(map(_cell, cells))} |"
+    return "|" + "".join(f" {text} |" if text else " |" for text in map(_cell, cells))
 
 
 def _cell(value: Any) -> str:
