@@ -74,10 +74,7 @@ def require_known(
     """
     unknown = [word for word in words if word not in known]
     given = ",".join(words)
+    if different and (unknown or not words or len(set(words)) != len(words)):
+        raise ValueError(f"{setting}={given!r}: expected different ones of {', '.join(known)}, at least one.")
     if unknown:
         raise ValueError(f"{setting}={given!r}: {unknown[0]!r} is none of {', '.join(sorted(known))}.")
-    if different and (not words or len(set(words)) != len(words)):
-        raise ValueError(
-            f"{setting}={given!r} must be a comma list of different names, at least one of "
-            f"{', '.join(sorted(known))}."
-        )

@@ -35,9 +35,17 @@ def test_pixels_of_both_phases_are_read(height, width, images, randomise, batch_
         np.testing.assert_allclose(result, expected * factors[edge], rtol=1e-4, atol=1e-5)
 
 
-def test_odd_channels_are_refused():
-    with pytest.raises(ValueError, match="channels=5 must be even"):
-        FactorizedReduce(5)
+def test_of_an_odd_number_of_channels_the_first_half_has_one_more(images, randomise):
+    x, layer = images(2, 4, 4, 3), FactorizedReduce(5)
+    layer.build((None, 4, 4, 3))
+    randomise(layer)
+    assert [half.filters for half in (layer.even, layer.odd)] == [3, 2]
+    assert layer(x, training=False)[0].shape == (2, 2, 2, 5)
+
+
+def test_less_than_two_channels_are_refused():
+    with pytest.raises(ValueError, match="channels=1 must be at least 2"):
+        FactorizedReduce(1)
 
 
 def test_preprocessing_is_relu_pointwise_norm(images, randomise, batch_norm):
