@@ -35,7 +35,7 @@ def known() -> list[str]:
 def run(workdir: Path) -> int:
     """Runs the command; returns the exit code, 2 if an artifact is not sound."""
     require_known("artifact", FLAGS.artifact, known())
-    dataset, folder = recorded.opened(workdir, aside, FLAGS.dataset)
+    dataset, folder = recorded.opened(workdir, aside, recorded.place())
     from hmnas_tf.runs.use import evaluations
 
     return command_line.show("evaluate", evaluations(folder, dataset, FLAGS.artifact, aside), line)

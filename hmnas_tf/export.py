@@ -36,7 +36,7 @@ def run(workdir: Path) -> None:
     """Runs the command."""
     for name in ("formats", "quantize"):
         require_known(name, FLAGS[name].value, LISTS[name])
-    config = recorded.settings(workdir, FLAGS.dataset)
+    config = recorded.settings(workdir, recorded.place())
     require_writable(workdir, "what is exported")
     command_line.load_tensorflow()
     from hmnas_tf.exporters.formats import artifacts_of

@@ -21,7 +21,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
 
 def run(workdir: Path) -> None:
     """Runs the command."""
-    config = recorded.settings(workdir, FLAGS.dataset)
+    config = recorded.settings(workdir, recorded.place())
     require_writable(workdir, "report.html")
     command_line.load_tensorflow()
     from hmnas_tf.runs.run_report import judge, write_report

@@ -30,6 +30,13 @@ def define_flags(text: str, flag_values: flags.FlagValues = FLAGS) -> None:
     )
 
 
+def place() -> str:
+    """Returns where the command line says that the run's images are now, "" if it does not."""
+    return (
+        FLAGS.dataset if "dataset" in FLAGS else ""
+    )  # a program may call a command's `run` without its flags
+
+
 def opened(workdir: Path, say: Say = silent, dataset: str = "") -> tuple[ImageDataset, RunFolder]:
     """Returns the images of the run in a folder, and the folder; `say` shows how far the reading is.
 
