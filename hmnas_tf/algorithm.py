@@ -168,7 +168,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
 
 
 def search_masks(
-    run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[Budget], final_classes: int
+    run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[Budget] = (), final_classes: int = 0
 ) -> None:
     """Stage 2: the masks of operations, edges and weights (§3.3), within budgets if there are any."""
     config, state = run.config, run.folder.state("searched")
