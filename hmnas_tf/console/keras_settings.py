@@ -1,4 +1,4 @@
-"""What a person has set for Keras, known before Keras is loaded (floor 0: pure Python).
+"""What a person has set for Keras, known before Keras is loaded (pure Python).
 
 Keras reads `keras.json` in its folder and some environment variables once, when it is loaded. This package computes in
 TensorFlow; another backend cannot be exchanged afterwards, so it is refused before anything else. All other settings

@@ -1,4 +1,4 @@
-"""Paths for TensorFlow, which takes the name of a checkpoint or of a SavedModel for a pattern when it reads (floor 0).
+"""Paths for TensorFlow, which takes the name of a checkpoint or of a SavedModel for a pattern when it reads.
 
 In `runs/lr[0.1]` it finds nothing and says that the file is damaged; nor can it say names that are no UTF-8.
 """
