@@ -18,7 +18,7 @@ from absl import app, flags, logging
 
 from hmnas_tf.config import Config
 from hmnas_tf.console.flag_files import with_flag_files
-from hmnas_tf.console.interruptions import told
+from hmnas_tf.console.interruptions import stopped_by, told
 from hmnas_tf.console.keras_settings import require_tensorflow
 from hmnas_tf.console.mistakes import expected, in_words, printable
 from hmnas_tf.console.paths import path_of, refuse_within
@@ -163,7 +163,7 @@ def start(command: str, work: Callable[[Path], int | None], *, goes_on: bool = T
             require_tensorflow()
             return work(path_of(FLAGS.workdir, "workdir"))
         except Exception as error:
-            if not isinstance(error, expected()):
+            if stopped_by(error) or not isinstance(error, expected()):
                 raise
             fail(command, in_words(error))
 

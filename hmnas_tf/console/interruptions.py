@@ -26,11 +26,18 @@ def stop(number: int) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def stopped_by(error: BaseException) -> int | None:
-    """Returns the signal that an exception of `stop` stands for, None if it is another one."""
+def stopped_by(error: BaseException | None) -> int | None:
+    """Returns the signal that an exception of `stop` stands for, or that it came of; None if there is none.
+
+    Libraries that are interrupted in the middle may raise an error of their own while they put things away.
+    """
+    if error is None:
+        return None
     if isinstance(error, KeyboardInterrupt):
         return signal.SIGINT
-    return EXIT_CODES.get(error.code) if isinstance(error, SystemExit) else None
+    if isinstance(error, SystemExit) and error.code in EXIT_CODES:
+        return EXIT_CODES[error.code]
+    return stopped_by(error.__cause__ or error.__context__)
 
 
 @contextlib.contextmanager

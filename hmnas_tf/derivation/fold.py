@@ -165,8 +165,8 @@ class _Folding:
         return layer, to_do
 
     def _private(self, layer: keras.Layer) -> bool:
-        """Whether at most one layer reads it, so that it may become something else."""
-        return self._readers[layer.name] <= 1
+        """Whether at most one layer reads it, so that it may become something else; the image may not."""
+        return self._readers[layer.name] <= 1 and layer is not self._first
 
     def _can_leave_out(self, layer: keras.Layer) -> bool:
         """Whether `layer` can be made without some of its channels."""

@@ -68,6 +68,22 @@ def test_what_a_library_makes_of_it_does_not_matter():
         assert process.stderr.startswith("me: stopped by Ctrl-C")
 
 
+@pytest.mark.parametrize("number", list(NAMES))
+@pytest.mark.parametrize("made", [ValueError("within"), SystemExit(2)])
+def test_what_comes_of_another_handlers_stop_is_a_stop(number, made, as_in_a_terminal):
+    lines: list[str] = []
+    with pytest.raises(SystemExit) as caught, told(lines.append, "Start it again."):
+        try:
+            stop(number)
+        finally:
+            try:
+                raise made
+            except BaseException as error:
+                raise RuntimeError from error
+    assert caught.value.code == 128 + number
+    assert lines == [f"stopped by {NAMES[number]}. Start it again."]
+
+
 def test_a_further_one_ends_what_takes_too_long_and_tells_the_first():
     process = run(
         f"try:\n    {send(15).splitlines()[0]}\nfinally:\n    os.kill(os.getpid(), 2)\n    time.sleep(9)\n"

@@ -82,7 +82,7 @@ def test_terminated_it_says_so_and_another_may_not_enter(smallest, tuned, tmp_pa
     wait_for(lambda: (run / "trials" / "trial_0" / "run" / "checkpoints" / "supernet").exists(), command)
     refused(Command("tune", [*smallest(run), *TUNING], tmp_path / "second"), [str(run), "in use by process"])
     command.send(signal.SIGTERM)
-    assert command.wait() == 143
+    assert command.wait() == 143, command.complained
 
 
 def test_a_chief_and_two_workers_make_the_same_trials(smallest, tuned, tmp_path):

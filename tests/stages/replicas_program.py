@@ -6,6 +6,7 @@ TensorFlow starts.
 
 from __future__ import annotations
 
+import json
 import sys
 
 import keras
@@ -58,7 +59,12 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
     with strategy.scope():
         operations = ("sep_conv_3x3", "max_pool_3x3", "identity")[:: 1 if order == "first_order" else 2]
         topology = Topology(
-            initial_channels=4, cells=1, nodes=1, operations=operations, partial_channels=partial_channels
+            # Fewer than 8 in an operation are not safe everywhere (hmnas_tf/runs/processor.py).
+            initial_channels=8 * partial_channels,
+            cells=1,
+            nodes=1,
+            operations=operations,
+            partial_channels=partial_channels,
         )
         supernet = Supernet(topology, 4, width_masks=partial_channels == 1)
         supernet.build((None, 8, 8, 1))
@@ -105,6 +111,7 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
         with strategy.scope():
             genotype = genotype_of(supernet, "masks")
             network = derive(supernet, genotype, (8, 8, 1))
+            found["genotype"] = np.array(json.dumps(genotype.to_json()))
             dropping = Regularization(
                 training_network=training_network(network, genotype, drop_path=True, auxiliary=False),
                 drop_path=0.5,

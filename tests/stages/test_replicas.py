@@ -30,10 +30,14 @@ def test_two_replicas_are_one(order, partial_channels, tmp_path):
     one = variables_after(1, order, partial_channels, tmp_path / "one.npz")
     two = variables_after(2, order, partial_channels, tmp_path / "two.npz")
     assert one.keys() == two.keys()
-    stages = {name.split()[0] for name in one}
+    stages = {name.split()[0] for name in one} - {"genotype"}
     assert stages == ({"supernet", "masks", "tuning"} if order == "first_order" else {"supernet"})
     differences = {
-        name: np.abs(one[name] - two[name]).max() / max(1.0, np.abs(one[name]).max()) for name in one
+        name: np.abs(one[name] - two[name]).max() / max(1.0, np.abs(one[name]).max())
+        for name in one
+        if name != "genotype"
     }
-    worst = sorted(differences, key=differences.get)[-5:]
-    assert all(differences[name] < 1e-5 for name in worst), {name: differences[name] for name in worst}
+    apart = {
+        name: float(value) for name, value in differences.items() if value >= 1e-5
+    }  # in the order of stages
+    assert not apart, (one["genotype"], two["genotype"], apart)
