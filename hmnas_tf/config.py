@@ -14,13 +14,9 @@ from hmnas_tf.console.paths import at_home
 from hmnas_tf.console.ranges import check_range
 from hmnas_tf.console.ranges import flag as _flag
 
-MASK_INITIAL = (
-    1e-2  # §3.3: every real mask starts here, above the threshold, so that a fresh mask is all ones
-)
+MASK_INITIAL = 1e-2  # §3.3: every real mask starts here, above the threshold: a fresh mask is all ones
 MASK_THRESHOLD = 5e-3  # §3.3: the paper prints 5e-31, which is 5e-3 with the mark of footnote 1
-LEAST_CHANNELS = (
-    2  # DECISION: of a cell, whatever its width mask says: a factorized reduce makes them in two parts
-)
+LEAST_CHANNELS = 2  # DECISION: of a cell, whatever its width mask says: a factorized reduce has two parts
 STATISTICS_BATCHES = 100  # DECISION: batches that batch statistics are re-estimated from, at most
 BATCH_NORM_MOMENTUM = 0.9  # DARTS, in Keras' convention
 BATCH_NORM_EPSILON = 1e-5  # DARTS
@@ -155,6 +151,10 @@ class Config:
     max_multiply_adds: int = _flag(
         0, "Most multiply-adds of one image that the derived network may need; 0 is any number.", low=0
     )
+    max_latency_ms: float = _flag(
+        0.0, "Most milliseconds of one image, on one thread of this machine; 0 is any number.", low=0
+    )
+    latency_runtime: str = _flag("onnx", "Runtime in which --max_latency_ms is measured.")
     budget_penalty: float = _flag(
         2.0, "How strongly mask search pays for what exceeds a budget: kappa, in nats (DECISION).", low=0
     )
@@ -245,9 +245,13 @@ class Config:
         return not self.genotype and (self.derivation, self.initial_weights) != ("random", "random")
 
     @property
-    def budgets(self) -> dict[str, int]:
-        """The budgets that are asked for, by the name of the cost."""
-        asked = {"parameters": self.max_parameters, "multiply_adds": self.max_multiply_adds}
+    def budgets(self) -> dict[str, float]:
+        """The budgets that are asked for, by the name of the cost, which is that of the flag without `max_`."""
+        asked = {
+            "parameters": self.max_parameters,
+            "multiply_adds": self.max_multiply_adds,
+            "latency_ms": self.max_latency_ms,
+        }
         return {name: value for name, value in asked.items() if value}
 
     def to_dict(self) -> dict[str, Any]:

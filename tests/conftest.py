@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from numpy.random import Generator
 
 import hmnas_tf  # noqa: F401
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_table_of_this_machine(tmp_path_factory) -> Iterator[None]:
+    """Milliseconds that tests measure are not kept for the user's runs, nor are his for tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

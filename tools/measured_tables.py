@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hmnas_tf.runs.processor import processor as processor
 from hmnas_tf.storage import atomic
 
 ROOT = Path(__file__).parents[1]
@@ -33,15 +33,6 @@ class Place(NamedTuple):
     by: tuple[str, ...]
     start: int
     stop: int
-
-
-def processor() -> str:
-    """Returns the name of the processor, as far as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    wide = any("avx512f" in line for line in lines)
-    return f"{(names or [platform.processor()])[0]} ({'with' if wide else 'without'} AVX-512)"
 
 
 def csv_of(page: str | Path, name: str) -> Path:

@@ -56,6 +56,11 @@ def _check_budgets(settings: Any) -> None:
         value = getattr(settings, setting)
         if value != plain:
             raise ValueError(f"{wanted} and {setting}={value!r} contradict each other: {remedy}.")
+    if settings.max_latency_ms and settings.latency_runtime not in settings.formats:
+        raise ValueError(
+            f"max_latency_ms={settings.max_latency_ms} is measured on the exported file, but formats="
+            f"{','.join(settings.formats)!r} has no {settings.latency_runtime}: add it."
+        )
     if settings.derivation != "masks":
         raise ValueError(
             f"{wanted} and derivation={settings.derivation!r} contradict each other: only learned masks can meet a "

@@ -18,7 +18,7 @@ import numpy as np
 from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.exporters import clean_process, parity
 from hmnas_tf.exporters.contract import Cargo, Labelling
-from hmnas_tf.exporters.formats import EXPORTERS, missing_requirements
+from hmnas_tf.exporters.formats import EXPORTERS, FORMS, missing_requirements
 from hmnas_tf.exporters.parity import ArtifactError
 from hmnas_tf.runtimes.__main__ import BATCH
 
@@ -32,6 +32,7 @@ class Network:
     Attributes:
         trainable: stock layers, float32; input `image` [None, H, W, C], output logits [None, classes].
         folded: the same function, for inference.
+        padded: the same with numbers of channels that onnxruntime is fast with.
         labelling: what travels with it.
         genotype: JSON text of its architecture.
         calibration: uint8 [N, H, W, C], some training images.
@@ -39,14 +40,14 @@ class Network:
 
     trainable: keras.Model
     folded: keras.Model
+    padded: keras.Model
     labelling: Labelling
     genotype: str
     calibration: np.ndarray
 
-    def cargo(self, folded: bool) -> Cargo:
-        """Returns one form of it."""
-        model = self.folded if folded else self.trainable
-        return Cargo(model, self.labelling, self.genotype, self.calibration)
+    def cargo(self, form: str) -> Cargo:
+        """Returns one form of it: `trainable`, `folded` or `padded`."""
+        return Cargo(getattr(self, form), self.labelling, self.genotype, self.calibration)
 
     def logits(self, pixels: np.ndarray, say: Say = silent) -> np.ndarray:
         """Returns its logits, float32 [N, classes], of images, uint8 [N, H, W, C]; `say` shows how far it is."""
@@ -87,7 +88,7 @@ def export_all(
     for message in missing_requirements(artifacts):
         raise ImportError(message)
     _require_examples(pixels, labels, network.labelling)
-    cargo = {folded: network.cargo(folded) for folded in (False, True)}
+    cargo = {form: network.cargo(form) for form in FORMS}
     if expected is None:
         expected = network.logits(pixels, say)
     results = {}
@@ -99,7 +100,7 @@ def export_all(
             def check(path: Path, name=name, measured=measured) -> None:
                 measured.update(measure(name, path, network.labelling, stored_pixels, labels, expected))
 
-            path = exporter.write(cargo[exporter.folded], Path(model_dir) / exporter.file_name, check)
+            path = exporter.write(cargo[exporter.form], Path(model_dir) / exporter.file_name, check)
             results[name] = {"path": path.relative_to(Path(model_dir).parent).as_posix(), **measured}
             say(
                 f"{name:<13}{results[name]['path']:<28}{measured['bytes']:>11,} bytes  "

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +33,38 @@ def run(artifact: str, runtime: str, path: Path, pixels: Path) -> Mapping[str, n
     Raises:
         ArtifactError: with the last line that the process wrote, if it failed.
     """
+    with plainly(path) as named:
+        return _call("__main__", (runtime, str(named), str(pixels)), f"{artifact}: {path.name} cannot be run")
+
+
+def timed(runtime: str, folder: Path) -> Mapping[str, np.ndarray]:
+    """Times artifacts on one image and one thread, see `hmnas_tf/runtimes/timing.py`.
+
+    Args:
+        runtime: a file of `hmnas_tf/runtimes`, without `.py`.
+        folder: of the artifacts, and of nothing else.
+
+    Returns:
+        The seconds of each artifact, by the name of its file, [rounds].
+
+    Raises:
+        ArtifactError: with the last line that the process wrote, if it failed.
+    """
+    with plainly(folder) as named:
+        return _call("timing", (runtime, str(named)), f"{runtime}: cannot be timed")
+
+
+def _call(module: str, arguments: Sequence[str], failure: str) -> Mapping[str, np.ndarray]:
+    """Runs a module of `hmnas_tf.runtimes`, whose last argument is the `.npz` file of what it finds."""
     place = str(Path(__file__).parents[2])  # of the package
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])}
-    with tempfile.TemporaryDirectory() as folder, plainly(path) as named:
+    with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.npz")
-        command = [sys.executable, "-m", "hmnas_tf.runtimes", runtime, str(named), str(pixels), str(out)]
+        command = [sys.executable, "-m", f"hmnas_tf.runtimes.{module}", *arguments, str(out)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.strip()]
             reason = said[-1].strip() if said else f"ended by signal {-done.returncode}"
-            raise ArtifactError(f"{artifact}: {path.name} cannot be run: {reason[:LONGEST]}")
+            raise ArtifactError(f"{failure}: {reason[:LONGEST]}")
         with np.load(out) as found:
             return dict(found)

@@ -16,6 +16,8 @@ import numpy as np
 from hmnas_tf.exporters import contract, keras_model, litert, onnx_model, parity, saved_model
 from hmnas_tf.exporters.contract import Cargo, Labelling
 
+FORMS = ("trainable", "folded", "padded")
+
 
 @dataclasses.dataclass(frozen=True)
 class Exporter:
@@ -27,7 +29,7 @@ class Exporter:
             published.
         runtime: the file of `hmnas_tf/runtimes` that runs it, or the path of a Python file with a function `load`.
         purpose: what it is for, in a few words.
-        folded: whether it is made of the folded network.
+        form: of the network that it is made of, one of `FORMS`.
         tolerance: largest difference of a logit from the model's over the largest logit; None judges by test error.
         compare: called with (what else the runtime found, the model's logits of the images it showed, labelling).
         missing: messages about packages that are not installed; [] when it can be written here.
@@ -37,7 +39,7 @@ class Exporter:
     write: Callable[[Cargo, Path, contract.Check], Path]
     runtime: str
     purpose: str
-    folded: bool = True
+    form: str = "folded"
     tolerance: float | None = parity.TOLERANCE
     compare: Callable[[Mapping[str, np.ndarray], np.ndarray, Labelling], None] = lambda *arguments: None
     missing: Callable[[], list[str]] = list
@@ -84,7 +86,7 @@ def missing_requirements(artifacts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(message for name in artifacts for message in EXPORTERS[name].missing()))
 
 
-_ONNX: dict[str, Any] = {"runtime": "onnx_file", "missing": onnx_model.missing_packages}
+_ONNX: dict[str, Any] = {"form": "padded", "runtime": "onnx_file", "missing": onnx_model.missing_packages}
 _LITERT = "litert_file"
 
 EXPORTERS: dict[str, Exporter] = {
@@ -93,7 +95,7 @@ EXPORTERS: dict[str, Exporter] = {
         keras_model.export_keras,
         "keras_file",
         "Keras, also to train it further",
-        folded=False,
+        form="trainable",
     ),
     "keras_folded": Exporter(
         "derived_folded.keras", keras_model.export_keras, "keras_file", "Keras, to use it"

@@ -99,6 +99,7 @@ class Cell(keras.layers.Layer):
             mixed.edge_sum = mixed.edge_sum.like(sums[mixed.strides])
 
     def build(self, first_shape, second_shape, weights_shape=None):
+        self.input_shapes = (tuple(first_shape), tuple(second_shape))
         for preprocess, shape in zip(self.preprocess, (first_shape, second_shape), strict=True):
             preprocess.build(shape)
         for source, mixed in enumerate(self.mixed):

@@ -100,6 +100,7 @@ class MixedOperation(keras.layers.Layer):
         return max(map(max, self.activities)) > GONE
 
     def build(self, inputs_shape, weights_shape=None):
+        self.pixels = tuple(inputs_shape[1:3])
         for candidate in self.candidates:
             candidate.build(inputs_shape)
         if self.flats.kernel.parts:

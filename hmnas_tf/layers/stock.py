@@ -7,6 +7,7 @@ what a layer reads and of what it makes; None is all.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -141,6 +142,15 @@ def weighted(x: Any, weight: float, name: str) -> Any:
 def add(terms: list, name: str) -> Any:
     """Adds up one tensor or more; a single one needs no layer."""
     return keras.layers.Add(name=name)(terms) if len(terms) > 1 else terms[0]
+
+
+def up(number: int, multiple: int) -> int:
+    """Returns the next multiple of some number.
+
+    >>> up(9, 4), up(8, 4)
+    (12, 8)
+    """
+    return math.ceil(number / multiple) * multiple
 
 
 def _kernel(source: MaskedKernel) -> np.ndarray:

@@ -11,6 +11,7 @@ The paper has no budget; all of this is a DECISION.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,13 +71,11 @@ class Measure:
         of_kernel: what a convolution costs, all its edges together.
         of_channel: what each channel of a batch normalization costs.
         of_bias: what each output of the classifier costs besides its kernel.
-        unit: one of it, in words.
     """
 
     of_kernel: Callable[[MaskedKernel], float]
     of_channel: float
     of_bias: float
-    unit: str
 
 
 def _parameters(kernel: MaskedKernel) -> float:
@@ -88,39 +87,28 @@ def _multiply_adds(kernel: MaskedKernel) -> float:
 
 
 MEASURES: dict[str, Measure] = {
-    "multiply_adds": Measure(_multiply_adds, 0.0, 0.0, "multiply-add"),
-    "parameters": Measure(_parameters, 2.0, 1.0, "parameter"),
+    "multiply_adds": Measure(_multiply_adds, 0.0, 0.0),
+    "parameters": Measure(_parameters, 2.0, 1.0),
 }
 
 
-class Cost:
+class Cost(abc.ABC):
     """The cost of what binary masks leave of a supernet.
-
-    It counts what `counting.size_of` counts of the derived network: `parameters` are its `params`, `multiply_adds` its
-    `flops`.
 
     Args:
         supernet: built, with width masks.
-        measure: name in `MEASURES`.
         num_classes: of the classifier in the end; None is the supernet's.
+
+    Attributes:
+        fixed: the cost of what no mask removes.
     """
 
-    def __init__(self, supernet: Supernet, measure: str, num_classes: int | None = None):
+    fixed: float
+
+    def __init__(self, supernet: Supernet, num_classes: int | None = None):
         self.supernet = supernet
         self.num_classes = num_classes or supernet.num_classes
-        self.measure = MEASURES[measure]
         self._paths = [_path(encoding) for encoding in supernet.encodings]
-        # Of each cell the coefficients of n**2 and of n, each [edges, operations].
-        self._cells = [self._coefficients(cell) for cell in supernet.cells]
-        self._fixed = sum(self.measure.of_kernel(c) for stem in supernet.stems for c in stem.convs)
-        self._fixed += sum(self.measure.of_channel * sum(stem.filters) for stem in supernet.stems)
-
-    def _coefficients(self, cell: Cell) -> np.ndarray:
-        found = np.zeros((2, len(cell_edges(cell.nodes)), len(cell.operations)))
-        for mixed, rows in zip(cell.mixed, edges_from(cell.nodes), strict=True):
-            of_source = [_coefficients(c, self.measure) for c in mixed.candidates]
-            found[:, list(rows)] = np.transpose(of_source)[:, None]
-        return found
 
     def __call__(self, masks: Masks) -> Any:
         """Returns the cost, a number of the masks' dtype; float64 counts exactly."""
@@ -135,7 +123,7 @@ class Cost:
         ]
         cells = range(len(supernet.cells))
         gates, nodes_alive, reads = zip(*(groups[group] for group in supernet.groups), strict=True)
-        counts = [ops.sum(width) for width in masks.widths]
+        counts = [self._exported(index, ops.sum(width)) for index, width in enumerate(masks.widths)]
         # What a cell puts out: the channels of its living nodes.
         made = [count * alive for count, alive in zip(counts, nodes_alive, strict=True)]
         stems = [float(stem.filters[-1]) for stem in supernet.stems]
@@ -147,7 +135,51 @@ class Cost:
                 each = self._of_preprocess(index, source, counts[index], before[index + source])
                 own = own + reads[index][source] * each
             parts.append(needed * own)
-        return self._fixed, parts, made[-1] * self.num_classes + self.measure.of_bias * self.num_classes
+        return self.fixed, parts, self._of_classifier(made[-1])
+
+    def _exported(self, index: int, count: Any) -> Any:
+        """Returns how many channels a cell has where it is counted."""
+        return count
+
+    @abc.abstractmethod
+    def _of_cell(self, index: int, gates: Any, count: Any) -> Any:
+        """Returns the cost of a cell's operations by their gates [edges, operations] and its channels."""
+
+    @abc.abstractmethod
+    def _of_preprocess(self, index: int, source: int, count: Any, read: Any) -> Any:
+        """Returns the cost of preprocessing an input of a cell: `count` channels are made of the `read` ones."""
+
+    @abc.abstractmethod
+    def _of_classifier(self, read: Any) -> Any:
+        """Returns the cost of the classifier by the channels that it reads."""
+
+
+class Count(Cost):
+    """What `counting.size_of` counts of the derived network: `parameters` its `params`, `multiply_adds` its `flops`.
+
+    Args:
+        supernet: built, with width masks.
+        measure: name in `MEASURES`.
+        num_classes: of the classifier in the end; None is the supernet's.
+    """
+
+    def __init__(self, supernet: Supernet, measure: str, num_classes: int | None = None):
+        super().__init__(supernet, num_classes)
+        self.measure = MEASURES[measure]
+        # Of each cell the coefficients of n**2 and of n, each [edges, operations].
+        self._cells = [self._coefficients(cell) for cell in supernet.cells]
+        self.fixed = sum(self.measure.of_kernel(c) for stem in supernet.stems for c in stem.convs)
+        self.fixed += sum(self.measure.of_channel * sum(stem.filters) for stem in supernet.stems)
+
+    def _coefficients(self, cell: Cell) -> np.ndarray:
+        found = np.zeros((2, len(cell_edges(cell.nodes)), len(cell.operations)))
+        for mixed, rows in zip(cell.mixed, edges_from(cell.nodes), strict=True):
+            of_source = [_coefficients(c, self.measure) for c in mixed.candidates]
+            found[:, list(rows)] = np.transpose(of_source)[:, None]
+        return found
+
+    def _of_classifier(self, read: Any) -> Any:
+        return read * self.num_classes + self.measure.of_bias * self.num_classes
 
     def _of_cell(self, index: int, gates: Any, count: Any) -> Any:
         square, linear = (ops.cast(values, gates.dtype) for values in self._cells[index])
@@ -184,7 +216,7 @@ def _path(encoding: Any) -> np.ndarray:
     return ops.convert_to_numpy(strongest_path(operations * ops.expand_dims(edges, -1), encoding.nodes))
 
 
-def _any(values: Any, axis: int = 0) -> Any:
+def any_of(values: Any, axis: int = 0) -> Any:
     """Returns 1 - prod(1 - value): of zeros and ones whether any is 1."""
     return 1.0 - ops.prod(1.0 - values, axis=axis)
 
@@ -199,13 +231,13 @@ def _living(of_operations: Any, of_edges: Any, path: np.ndarray, nodes: int) -> 
         The gates [edges, operations]; how many intermediate nodes are alive; for both inputs whether they are read.
     """
     # An edge stands outside the product over its operations, so that its mask, too, has the power of one.
-    on = of_edges * _any(of_operations, axis=1)
+    on = of_edges * any_of(of_operations, axis=1)
     path = ops.cast(path, on.dtype) * ops.prod(1.0 - _alive(on, nodes)[INPUTS:])
     on = on + ops.sum(path, axis=1)
     alive = _alive(on, nodes)
     sources = ops.take(alive, np.array([edge.source for edge in cell_edges(nodes)]))
     gates = of_operations * ops.expand_dims(of_edges * sources, -1) + path
-    reads = [_any(ops.take(on, np.array(rows), axis=0)) for rows in edges_from(nodes)[:INPUTS]]
+    reads = [any_of(ops.take(on, np.array(rows), axis=0)) for rows in edges_from(nodes)[:INPUTS]]
     return gates, ops.sum(alive[INPUTS:]), reads
 
 
@@ -213,7 +245,7 @@ def _alive(on: Any, nodes: int) -> Any:
     """Returns for each node, inputs first, whether anything reaches it by edges that are `on`: [2 + nodes]."""
     alive = ops.ones((INPUTS,), on.dtype)
     for part in edges_into(nodes):
-        reached = _any(on[part.start : part.stop] * alive)
+        reached = any_of(on[part.start : part.stop] * alive)
         alive = ops.concatenate([alive, ops.expand_dims(reached, 0)])
     return alive
 
@@ -223,5 +255,5 @@ def _needed(reads: Sequence[Sequence[Any]]) -> list[Any]:
     needed: list[Any] = [1.0] * len(reads)
     for index in reversed(range(len(reads) - 1)):
         later = [needed[i] * reads[i][s] for i, s in ((index + 1, 1), (index + 2, 0)) if i < len(reads)]
-        needed[index] = _any(ops.stack(later))
+        needed[index] = any_of(ops.stack(later))
     return needed

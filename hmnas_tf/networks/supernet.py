@@ -103,6 +103,7 @@ class Supernet(keras.Model):
 
     def build(self, input_shape):
         """Builds every layer from the shape of the images, without tracing anything."""
+        self.image_shape = tuple(input_shape[1:])
         first = second = input_shape
         for stem in self.stems:
             stem.build(second)

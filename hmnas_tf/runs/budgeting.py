@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from hmnas_tf.console.progress import counted
-from hmnas_tf.networks.cost import MEASURES, Cost, Masks
+from hmnas_tf.networks.cost import MEASURES, Cost, Count, Masks
+from hmnas_tf.networks.latency import Latency
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.runs.latency import multiple_of, table_of, time_searched
 from hmnas_tf.runs.run import Run
 from hmnas_tf.stages.budgets import Budget, Pressure
-from hmnas_tf.stages.projection import project, smallest_cost
+from hmnas_tf.stages.projection import USED, project, smallest_cost
+
+UNITS = {"multiply_adds": "multiply-add", "parameters": "parameter"}  # one of it, in words
+MILLISECONDS = "latency_ms"
+TRIES = 8  # projections, each with a measurement, until a budget of milliseconds holds
+
+
+def amount(name: str, cost: float) -> str:
+    """Returns a cost in words.
+
+    >>> amount("parameters", 1200), amount("latency_ms", 0.25)
+    ('1,200 parameters', '0.25 ms')
+    """
+    return f"{cost:.4g} ms" if name == MILLISECONDS else counted(round(cost), UNITS[name])
+
+
+def rounded(name: str, cost: float) -> float:
+    """Returns a cost as `results.json` has it: an integer, or milliseconds to a tenth of a microsecond."""
+    return round(float(cost), 4) if name == MILLISECONDS else round(float(cost))
+
+
+def cost_of(run: Run, supernet: Supernet, name: str, classes: int) -> Cost:
+    """Returns the cost that a budget is of."""
+    if name in MEASURES:
+        return Count(supernet, name, classes)
+    multiple = multiple_of(run.config.latency_runtime)
+    return Latency(supernet, table_of(run, supernet), classes, multiple)
 
 
 def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
@@ -19,7 +50,7 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
 
     Args:
         run: with its settings.
-        supernet: built.
+        supernet: built, untrained.
         classes: of the network in the end, which may have more classes than it is searched on.
 
     Raises:
@@ -27,18 +58,18 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
     """
     budgets, entries = [], {}
     for name, asked in run.config.budgets.items():
-        cost = Cost(supernet, name, classes)
+        cost = cost_of(run, supernet, name, classes)
         budget = Budget(name, float(asked), cost, float(cost(Masks.of(supernet).exact())))
-        (smallest,) = (round(float(least)) for least in smallest_cost(supernet, [budget], [1.0]))
-        whole, unit = round(budget.supernet), MEASURES[name].unit
-        entries[name] = {"asked": asked, "smallest": smallest, "supernet": whole}
+        (smallest,) = smallest_cost(supernet, [budget], [1.0])
+        whole = rounded(name, budget.supernet)
+        entries[name] = {"asked": asked, "smallest": rounded(name, smallest), "supernet": whole}
         run.say(
-            f"budget: at most {counted(asked, unit)}; the smallest network has {smallest:,}, the whole supernet "
-            f"{whole:,}"
+            f"budget: at most {amount(name, asked)}; the smallest network has {amount(name, smallest)}, the whole "
+            f"supernet {amount(name, whole)}"
         )
         if asked < smallest:
             raise ValueError(
-                f"max_{name}={asked} cannot be met: the smallest network of this search has {counted(smallest, unit)}. "
+                f"max_{name}={asked} cannot be met: the smallest network of this search has {amount(name, smallest)}. "
                 "Ask for at least as many, or take a smaller --initial_channels or fewer --cells."
             )
         if asked >= whole:
@@ -60,8 +91,8 @@ def _require_together(supernet: Supernet, budgets: Sequence[Budget]) -> None:
     least = smallest_cost(supernet, budgets, weights)
     pairs = list(zip(budgets, least, strict=True))
     if any(cost > budget.asked for budget, cost in pairs):
-        nearest = (counted(round(float(cost)), MEASURES[budget.name].unit) for budget, cost in pairs)
-        both = " and ".join(f"max_{budget.name}={budget.asked:.0f}" for budget in budgets)
+        nearest = (amount(budget.name, cost) for budget, cost in pairs)
+        both = " and ".join(f"max_{budget.name}={budget.asked:g}" for budget in budgets)
         raise ValueError(
             f"{both} cannot be met together: a network that comes nearest has {' and '.join(nearest)}. Ask for more of "
             "one of them."
@@ -86,18 +117,83 @@ def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget], classe
         supernet: after mask search.
         budgets: of `budgets_of`.
         classes: as there.
+
+    Raises:
+        ValueError: if no network of the search space is measured to take so few milliseconds.
     """
+    costs = {budget.name: budget.cost for budget in budgets}
     if budgets:
-        moved = project(supernet, budgets)
+        timed = MILLISECONDS in costs
+        moved = within_milliseconds(run, supernet, budgets) if timed else project(supernet, budgets)
         run.say(
             f"budget: {counted(moved['gone'], 'mask')} of operations and channels had to go, {moved['back']} came back"
         )
     masks, entries = Masks.of(supernet).exact(), dict(run.folder.results["budgets"])
     for name, entry in entries.items():
-        stem, cells, classifier = Cost(supernet, name, classes).parts(masks)
+        cost = costs.get(name) or cost_of(run, supernet, name, classes)
+        stem, cells, classifier = cost.parts(masks)
         by_part = {"stem": stem} | {f"cell {i}": c for i, c in enumerate(cells)} | {"classifier": classifier}
-        parts = {part: round(float(cost)) for part, cost in by_part.items()}
-        reached = sum(parts.values())
+        parts = {part: rounded(name, cost) for part, cost in by_part.items()}
+        reached = rounded(name, sum(parts.values()))
         entries[name] = entry | {"reached": reached, "parts": parts}
-        run.say(f"budget: {counted(reached, MEASURES[name].unit)} of {entry['asked']:,} asked for")
+        run.say(f"budget: {amount(name, reached)} of {entry['asked']:,} asked for")
     run.folder.update(budgets=entries)
+
+
+def within_milliseconds(run: Run, supernet: Supernet, budgets: Sequence[Budget]) -> dict[str, int]:
+    """Projects, measures the network, and projects again with another bound of milliseconds, until it holds.
+
+    A table of parts does not tell a network's milliseconds exactly, so the bound on what it predicts is set by the
+    ratio of what was measured and predicted. What was measured is recorded at once: a run that goes on takes it.
+
+    Returns:
+        As `project`.
+
+    Raises:
+        ValueError: if no network holds.
+    """
+    (own,) = (budget for budget in budgets if budget.name == MILLISECONDS)
+    masks = [*supernet.architecture_masks, *supernet.width_masks]
+    found = [mask.numpy() for mask in masks]
+    known = run.folder.results.get("latency", {}).get("tries", [])
+    tries: list[dict[str, float]] = []
+    bound = own.asked
+
+    def projected(bound: float) -> dict[str, int]:
+        for mask, value in zip(masks, found, strict=True):
+            mask.assign(value)
+        return project(supernet, [dataclasses.replace(b, asked=bound) if b is own else b for b in budgets])
+
+    for number in range(TRIES):
+        try:
+            projected(bound)
+        except ValueError:  # the table knows of no network that is so fast
+            break
+        predicted = float(own.cost(Masks.of(supernet).exact()))
+        if predicted in [each["predicted_ms"] for each in tries]:  # the same network again
+            break
+        if number < len(known):
+            tries.append(known[number])
+        else:
+            # Three of four measurements are to hold, not just half of them: the file is measured once more.
+            upper = float(np.percentile(time_searched(run, supernet), 75))
+            tries.append({"bound": bound, "predicted_ms": predicted, "upper_ms": upper})
+            run.folder.update(latency={"runtime": run.config.latency_runtime, "tries": tries})
+            run.say(f"latency: {upper:.4g} ms measured, {predicted:.4g} ms predicted by the table")
+        measured = tries[-1]["upper_ms"]
+        if USED * own.asked <= measured <= own.asked:
+            break
+        bound = predicted * own.asked / measured * (1.0 + USED) / 2.0
+    holding = [each for each in tries if each["upper_ms"] <= own.asked]
+    if not holding:
+        least = min(each["upper_ms"] for each in tries)
+        raise ValueError(
+            f"max_latency_ms={own.asked:g} cannot be met: the fastest network that was found takes {least:.4g} ms. "
+            "Ask for as many in another --workdir, or take a smaller --initial_channels or fewer --cells."
+        )
+    best = max(holding, key=lambda each: each["upper_ms"])
+    run.folder.update(
+        latency=run.folder.results["latency"]
+        | {"predicted_ms": round(best["predicted_ms"], 4), "tries": tries}
+    )
+    return projected(best["bound"])

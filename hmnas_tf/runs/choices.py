@@ -17,6 +17,7 @@ CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
     "edge_softmax": NamesOf("hmnas_tf.layers.multi_level_encoding", "EDGE_SOFTMAXES"),
     "finetune_schedule": NamesOf("hmnas_tf.stages.learning_rates", "FINETUNE_SCHEDULES"),
     "initial_weights": INITIAL_WEIGHTS,
+    "latency_runtime": NamesOf("hmnas_tf.exporters.timing", "LATENCY_RUNTIMES"),
     "mask_rates": NamesOf("hmnas_tf.stages.learning_rates", "MASK_RATES"),
     "stem": STEMS,
     "update_schedule": NamesOf("hmnas_tf.stages.update_schedules", "UPDATE_SCHEDULES"),

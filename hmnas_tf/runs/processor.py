@@ -1,8 +1,9 @@
-"""What is known to go wrong on some processors, told before anything is trained."""
+"""The processor: its name, and what is known to go wrong on some, told before anything is trained."""
 
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 from hmnas_tf.config import Config
@@ -10,6 +11,14 @@ from hmnas_tf.config import Config
 CPUINFO = Path("/proc/cpuinfo")
 NARROW = 8  # channels; seen with 2, 4 and 6
 LARGE = 64  # pixels a side
+
+
+def processor() -> str:
+    """Returns the name of this machine's processor, as far as the system tells it."""
+    lines = _cpuinfo().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    wide = any("avx512f" in line for line in lines)
+    return f"{(names or [platform.processor()])[0]} ({'with' if wide else 'without'} AVX-512)"
 
 
 def known_crashes(config: Config, image_shape: tuple[int, int, int]) -> list[str]:
@@ -32,4 +41,8 @@ def known_crashes(config: Config, image_shape: tuple[int, int, int]) -> list[str
 
 
 def _has_amx() -> bool:
-    return CPUINFO.exists() and "amx_tile" in CPUINFO.read_text(encoding="utf-8", errors="replace")
+    return "amx_tile" in _cpuinfo()
+
+
+def _cpuinfo() -> str:
+    return CPUINFO.read_text(encoding="utf-8", errors="replace") if CPUINFO.exists() else ""

@@ -13,12 +13,14 @@ import numpy as np
 from hmnas_tf.console.progress import Say
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.derivation.fold import fold
+from hmnas_tf.derivation.pad import pad
 from hmnas_tf.exporters import artifacts
 from hmnas_tf.exporters.contract import labelling_of
 from hmnas_tf.exporters.formats import artifacts_of
 from hmnas_tf.networks import counting
 from hmnas_tf.reporting.results_table import stages_table
 from hmnas_tf.runs.board import write_hyperparameters
+from hmnas_tf.runs.latency import time_exported
 from hmnas_tf.runs.run import Run
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.storage.possession import held
@@ -70,6 +72,8 @@ def publish(run: Run, model: keras.Model) -> np.ndarray:
         **_genotype(run.folder).count(),
         "folded": counting.size_of(network.folded),
     }
+    if config.max_latency_ms:
+        time_exported(run, written)
     run.folder.update(derived=derived, artifacts=written)
     run.say(stages_table(run.folder.results))
     folded = derived["folded"]
@@ -166,9 +170,11 @@ def _genotype(folder: RunFolder) -> Genotype:
 
 def _network(folder: RunFolder, dataset: ImageDataset, model: keras.Model) -> artifacts.Network:
     chosen = np.linspace(0, len(dataset.x_train) - 1, artifacts.CALIBRATION_IMAGES).astype(int)
+    folded = fold(model)
     return artifacts.Network(
         trainable=model,
-        folded=fold(model),
+        folded=folded,
+        padded=pad(folded),
         labelling=labelling_of(dataset),
         genotype=folder.genotype.read_text(encoding="utf-8"),
         calibration=dataset.x_train[np.unique(chosen)],

@@ -1,5 +1,6 @@
 """ONNX files, in onnxruntime on the CPU."""
 
+import functools
 import json
 
 import numpy as np
@@ -9,12 +10,17 @@ import onnxruntime
 class Artifact:
     """An ONNX file.
 
+    Args:
+        path: of the file.
+        threads: that one image may use; 0 is as many as the runtime likes.
+
     Attributes:
         labelling: JSON text, put together from the file's metadata.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, threads=0):
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors; its warnings are about speed
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._batch = self._session.get_inputs()[0].shape[0]
@@ -28,6 +34,10 @@ class Artifact:
             return self._session.run(["logits"], {"image": images})[0]
         rows = [self._session.run(["logits"], {"image": image[None]})[0] for image in images]
         return np.concatenate(rows)  # a file for batches of 1
+
+    def prepared(self, images):
+        """Returns what computes the logits of normalised images float32 [B, H, W, C] each time it is called."""
+        return functools.partial(self._session.run, ["logits"], {"image": images})
 
 
 load = Artifact

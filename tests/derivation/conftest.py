@@ -16,7 +16,7 @@ from hmnas_tf.space.topology import Topology
 
 @pytest.fixture(scope="session")
 def make_supernet() -> Callable[..., Supernet]:
-    """Returns a built supernet with C = 4 and 5 classes."""
+    """Returns a built supernet with 5 classes and, unless told otherwise, C = 4."""
 
     def make(
         cells: int = 3,
@@ -25,10 +25,11 @@ def make_supernet() -> Callable[..., Supernet]:
         size: int = 8,
         stem: str = "cifar",
         partial_channels: int = 1,
+        channels: int = 4,
         **kwargs,
     ) -> Supernet:
         topology = Topology(
-            initial_channels=4,
+            initial_channels=channels,
             cells=cells,
             nodes=nodes,
             operations=operations,

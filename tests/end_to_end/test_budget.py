@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-from pathlib import Path
 
 import keras
 import pytest
+from compare_runs import compare
 
 import hmnas_tf
 from hmnas_tf.space.genotype import Genotype
 
 OPERATIONS = ("sep_conv_3x3", "max_pool_3x3", "identity")
 ASKED = 700
-TOOL = Path(__file__).parents[2] / "tools" / "compare_runs.py"
 
 
 class Killed(Exception):
@@ -37,14 +35,6 @@ def config(make_config):
 @pytest.fixture(scope="module")
 def small(run, config, tmp_path_factory):
     return run(config, tmp_path_factory.mktemp("small") / "run")
-
-
-@pytest.fixture(scope="module")
-def compare():
-    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.compare
 
 
 @pytest.mark.slow
@@ -85,9 +75,7 @@ def test_metrics_have_cost_bound_and_multiplier(small):
 
 
 @pytest.mark.slow
-def test_killed_in_mask_search_and_before_the_projection_it_ends_the_same(
-    small, config, patterns, compare, tmp_path
-):
+def test_killed_in_mask_search_and_before_the_projection_it_ends_the_same(small, config, patterns, tmp_path):
     for border in ("mask search       epoch   2/3", "budget: ", "batch statistics", "derivation: cell 0"):
 
         def say(line: str, border: str = border) -> None:

@@ -112,7 +112,7 @@ def network(model, labelling, pixels) -> artifacts.Network:
 
 @pytest.fixture(scope="session")
 def cargo(network) -> contract.Cargo:
-    return network.cargo(folded=True)
+    return network.cargo("folded")
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ def test_weights_that_are_not_finite_are_refused(bad, network, other_model, pixe
     broken = keras.models.clone_model(other_model)
     broken.set_weights(other_model.get_weights())
     broken.weights[-1].assign([bad, 0, 0, 0, 0])
-    broken = dataclasses.replace(network, folded=broken)
+    broken = dataclasses.replace(network, folded=broken, padded=broken)
     with pytest.raises(ValueError, match="expected finite weights.*logits/bias"):
         artifacts.export_all(broken, tmp_path / "model", EXPORTERS, pixels, labels)
     assert files_of(tmp_path) == []
@@ -125,7 +125,9 @@ def test_an_artifact_of_other_weights_is_not_published(
     name, network, other_model, pixels, labels, tmp_path, monkeypatch
 ):
     honest = EXPORTERS[name]
-    other = dataclasses.replace(network, trainable=other_model, folded=other_model).cargo(folded=True)
+    other = dataclasses.replace(network, trainable=other_model, folded=other_model, padded=other_model).cargo(
+        "folded"
+    )
 
     def write(cargo, path, check):
         return honest.write(other, path, check)
@@ -259,7 +261,7 @@ def test_requirements_are_known_before_training(monkeypatch, network, pixels, la
     assert str(raised.value) == message
     for write in (formats.onnx_model.export_onnx, formats.onnx_model.export_int8):
         with pytest.raises(ImportError, match="pip install"):
-            write(network.cargo(folded=True), tmp_path / "x.onnx", unchecked)
+            write(network.cargo("padded"), tmp_path / "x.onnx", unchecked)
     assert files_of(tmp_path) == []
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.networks import counting
-from hmnas_tf.networks.cost import MEASURES, Cost, Masks
+from hmnas_tf.networks.cost import MEASURES, Count, Masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import INPUTS, Topology, cell_edges
 
@@ -55,15 +55,15 @@ def test_the_cost_is_the_count_of_the_derived_network(supernet, share):
     draw(supernet, 3, share)
     size = counted(supernet)
     for name, key in KEYS.items():
-        assert float(Cost(supernet, name)(exact(supernet))) == size[key]
-        assert float(Cost(supernet, name)(Masks.of(supernet))) == pytest.approx(size[key], rel=1e-6)
+        assert float(Count(supernet, name)(exact(supernet))) == size[key]
+        assert float(Count(supernet, name)(Masks.of(supernet))) == pytest.approx(size[key], rel=1e-6)
     assert set(KEYS) == set(MEASURES)
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_the_derivative_is_what_a_mask_costs(supernet, name):
     draw(supernet, 5, 0.7)
-    cost, masks = Cost(supernet, name), exact(supernet)
+    cost, masks = Count(supernet, name), exact(supernet)
     values = masks.flat()
     with tf.GradientTape() as tape:
         tape.watch(values)
@@ -100,7 +100,7 @@ def has_paths(values: list, groups: int, nodes: int) -> bool:
 def test_a_channel_costs_what_its_cell_loses(supernet):
     """Its derivative counts a square as twice what one of its factors costs: 2n instead of 2n - 1."""
     draw(supernet, 6, 0.8)
-    cost, masks = Cost(supernet, "parameters"), exact(supernet)
+    cost, masks = Count(supernet, "parameters"), exact(supernet)
     with tf.GradientTape() as tape:
         tape.watch(masks.widths)
         total = cost(masks)

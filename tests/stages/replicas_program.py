@@ -17,7 +17,7 @@ from hmnas_tf.data import training_batches
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.derivation.training_network import training_network
-from hmnas_tf.networks.cost import Cost, Masks
+from hmnas_tf.networks.cost import Count, Masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.budgets import Budget, Pressure
@@ -46,7 +46,7 @@ def values(network: keras.Model) -> list[np.ndarray]:
 
 def pressure_of(supernet: Supernet) -> Pressure:
     """A budget of a third of the parameters."""
-    cost = Cost(supernet, "parameters")
+    cost = Count(supernet, "parameters")
     whole = float(cost(Masks.of(supernet)))
     return Pressure(supernet, [Budget("parameters", whole / 3, cost, whole)], steps=STEPS, penalty=2.0)
 
@@ -59,8 +59,7 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
     with strategy.scope():
         operations = ("sep_conv_3x3", "max_pool_3x3", "identity")[:: 1 if order == "first_order" else 2]
         topology = Topology(
-            # Fewer than 8 in an operation are not safe everywhere (hmnas_tf/runs/processor.py).
-            initial_channels=8 * partial_channels,
+            initial_channels=4,
             cells=1,
             nodes=1,
             operations=operations,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.networks.cost import Cost, Masks
+from hmnas_tf.networks.cost import Count, Masks
 from hmnas_tf.stages.budgets import FLIPS, MEMORY, RAMP, SETTLING, Budget, Pressure
 from hmnas_tf.stages.mask_search import MaskSearch
 
@@ -28,7 +28,7 @@ def fresh(supernet):
 
 
 def budget_of(supernet, name: str = "parameters", share: float = 0.3) -> Budget:
-    cost = Cost(supernet, name)
+    cost = Count(supernet, name)
     whole = float(cost(Masks.of(supernet)))
     return Budget(name, share * whole, cost, whole)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hmnas_tf.config import LEAST_CHANNELS
-from hmnas_tf.networks.cost import Cost, Masks
+from hmnas_tf.networks.cost import Count, Masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.budgets import Budget
@@ -31,7 +31,7 @@ def budgets(supernet) -> dict[str, Budget]:
     """Budgets of nothing, whose functions are built once for all tests."""
     found = {}
     for name in ("parameters", "multiply_adds"):
-        cost = Cost(supernet, name)
+        cost = Count(supernet, name)
         set_masks(supernet, lambda shape: np.full(shape, 1e-2))
         found[name] = Budget(name, 1.0, cost, float(cost(Masks.of(supernet).exact())))
     return found

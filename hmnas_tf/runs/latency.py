@@ -1,0 +1,191 @@
+"""The milliseconds of a run: a table of parts that is kept for this machine, and whole networks, timed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hmnas_tf.console.progress import watched
+from hmnas_tf.derivation.derive import derive
+from hmnas_tf.derivation.fold import fold
+from hmnas_tf.derivation.pad import MULTIPLE, pad
+from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.exporters.formats import EXPORTERS
+from hmnas_tf.exporters.timing import artifact_for, time_file, time_models, version_of
+from hmnas_tf.networks.latency import Table
+from hmnas_tf.networks.latency_parts import parts_of
+from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.runs.processor import processor
+from hmnas_tf.runs.run import Run
+from hmnas_tf.stages.strategy import several_workers
+from hmnas_tf.storage import atomic
+
+SCHEMA = 1
+AT_A_TIME = 24  # parts between two writes of the table
+NOISY = 0.1  # spread of repeated measurements, over their median, above which milliseconds say little
+
+
+def conditions(runtime: str) -> dict[str, str]:
+    """Returns what a table of milliseconds holds for: runtime, its version, and processor."""
+    return {"runtime": runtime, "version": version_of(runtime), "processor": processor()}
+
+
+def kept_table(runtime: str) -> Path:
+    """Returns the file in which this machine's table is kept, below `$XDG_CACHE_HOME` or `~/.cache`."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256(json.dumps(conditions(runtime)).encode()).hexdigest()[:12]
+    return cache / "hmnas_tf" / f"latency_{runtime}_{name}.json"
+
+
+def multiple_of(runtime: str) -> int:
+    """Returns of what all numbers of channels are multiples in the files of a runtime."""
+    return MULTIPLE if EXPORTERS[artifact_for(runtime)].form == "padded" else 1
+
+
+def table_of(run: Run, supernet: Supernet) -> Table:
+    """Returns the milliseconds of all parts of a run's supernet; what is not known yet is measured.
+
+    The table of the run, `latency_table.json`, is complete before anything is trained, so a run that goes on computes
+    with the same numbers.
+
+    Args:
+        run: with a budget of milliseconds.
+        supernet: built, untrained, with width masks.
+
+    Raises:
+        ValueError: if the run has a table of another machine, or there are several workers.
+    """
+    if several_workers():
+        raise ValueError(
+            "max_latency_ms is measured on one machine, but TF_CONFIG names several workers: ask for parameters or "
+            "multiply-adds."
+        )
+    runtime, own = run.config.latency_runtime, run.folder.path / "latency_table.json"
+    needed = parts_of(supernet, multiple_of(runtime))
+    if own.exists():
+        times = _read(own, runtime)
+        if needed.keys() <= times.keys():
+            return times
+    kept = kept_table(runtime)
+    try:
+        times = _read(kept, runtime) if kept.exists() else {}
+    except ValueError as error:
+        run.warn([f"{error} It is measured again."])
+        times = {}
+    missing = {key: build for key, build in needed.items() if key not in times}
+    if missing:
+        times = times | _measured(run, kept, times, missing)
+    times = {key: times[key] for key in needed}
+    _write(own, runtime, times)
+    return times
+
+
+def _measured(
+    run: Run, kept: Path, times: Table, missing: Mapping[str, Callable[[], keras.Model]]
+) -> dict[str, float]:
+    """Measures parts, and adds them to the machine's table as they come."""
+    runtime, found, spreads = run.config.latency_runtime, {}, []
+    run.say(
+        f"latency: {len(missing)} parts of the search space are timed in {version_of(runtime)}, once for this machine; "
+        f"kept in {kept}"
+    )
+    names = list(missing)
+    batches = [names[start : start + AT_A_TIME] for start in range(0, len(names), AT_A_TIME)]
+    for keys in watched(batches, run.say, "latency"):
+        models = {key: functools.partial(_exported, runtime, missing[key]) for key in keys}
+        for key, milliseconds in time_models(runtime, models).items():
+            found[key] = float(np.median(milliseconds))
+            spreads.append(spread(milliseconds))
+        try:
+            _write(kept, runtime, {**times, **found})
+        except OSError as error:
+            run.warn([f"{kept} cannot be written ({error}): other runs will measure again."])
+    noise = float(np.median(spreads))
+    if noise > NOISY:
+        run.warn(
+            [
+                f"the machine is too noisy to tell milliseconds: repeated measurements differ by {100 * noise:.0f} %. "
+                f"Stop what runs beside, remove {kept} and begin again in another --workdir."
+            ]
+        )
+    return found
+
+
+def spread(milliseconds: np.ndarray) -> float:
+    """Returns the distance between the quartiles of repeated measurements over their median."""
+    low, middle, high = np.percentile(milliseconds, (25, 50, 75))
+    return float((high - low) / middle)
+
+
+def time_searched(run: Run, supernet: Supernet) -> np.ndarray:
+    """Returns the milliseconds of the network that the masks leave, as it is exported, a number a round."""
+    network = functools.partial(derive, supernet, genotype_of(supernet, "masks"), run.dataset.image_shape)
+    return time_models(
+        run.config.latency_runtime,
+        {"network": functools.partial(_exported, run.config.latency_runtime, network)},
+    )["network"]
+
+
+def time_exported(run: Run, written: Mapping[str, Mapping[str, Any]]) -> None:
+    """Times the exported file and records it; says so if it takes longer than was asked for.
+
+    Args:
+        run: with a budget of milliseconds.
+        written: artifacts as `results.json` has them.
+    """
+    runtime, asked = run.config.latency_runtime, run.config.max_latency_ms
+    path = written[artifact_for(runtime)]["path"]
+    milliseconds = time_file(runtime, run.folder.path / path)
+    measured = float(np.median(milliseconds))
+    found = {"runtime": runtime} | run.folder.results.get("latency", {}) | {"measured_ms": round(measured, 4)}
+    run.folder.update(latency=found)
+    run.say(
+        f"latency: {path} takes {measured:.3f} ms of {asked:g} ms asked for ({version_of(runtime)}, one thread)"
+    )
+    if measured > asked:
+        run.warn(
+            [
+                f"{path} takes {measured:.3f} ms, more than max_latency_ms={asked:g}: repeated measurements differ by "
+                f"{100 * spread(milliseconds):.0f} %; measure again on a quiet machine, or ask for less."
+            ]
+        )
+
+
+def _exported(runtime: str, build: Callable[[], keras.Model]) -> keras.Model:
+    return pad(fold(build()), multiple_of(runtime))
+
+
+def _write(path: Path, runtime: str, times: Table) -> None:
+    atomic.write_json(path, {"schema": SCHEMA, **conditions(runtime), "milliseconds": dict(times)})
+
+
+def _read(path: Path, runtime: str) -> dict[str, float]:
+    """Returns the milliseconds of a table.
+
+    Raises:
+        ValueError: if it cannot be read, or is of another machine.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        times = {str(key): float(value) for key, value in content["milliseconds"].items()}
+        found = {name: content[name] for name in conditions(runtime)}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is no table of milliseconds ({type(error).__name__}): remove it."
+        ) from error
+    expected = conditions(runtime)
+    for name, value in expected.items():
+        if found[name] != value:
+            raise ValueError(
+                f"{path} was measured with {name} {found[name]!r}, but this is {value!r}: milliseconds of one machine "
+                "do not hold on another; go on where it was measured, or take another --workdir."
+            )
+    return times
