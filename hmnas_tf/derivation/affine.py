@@ -54,6 +54,11 @@ def is_pointwise(layer: keras.Layer) -> bool:
     return isinstance(layer, layers.Conv2D) and layer.kernel_size == layer.strides == (1, 1)
 
 
+def is_subsampling(layer: keras.Layer) -> bool:
+    """Returns whether a layer keeps every so-manieth pixel, as `stock.subsample` does."""
+    return isinstance(layer, layers.MaxPooling2D) and layer.pool_size == (1, 1)
+
+
 def crops_channels(layer: keras.Layer) -> bool:
     """Returns whether a layer takes some of the channels, as `stock.channels` does."""
     return isinstance(layer, layers.Cropping2D) and layer.data_format == "channels_first"

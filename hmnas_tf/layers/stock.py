@@ -50,10 +50,9 @@ def pointwise(
     kernel = _kernel(source)[edge]
     kernel = kernel if inputs is None else kernel[inputs]
     kernel = kernel if channels is None else kernel[:, channels]
-    layer = keras.layers.Conv2D(
-        kernel.shape[1], 1, strides=strides, use_bias=False, data_format="channels_last", name=name
-    )
-    return _apply(layer, x, [kernel[None, None]])
+    layer = keras.layers.Conv2D(kernel.shape[1], 1, use_bias=False, data_format="channels_last", name=name)
+    # Not a convolution of stride 2: to 2 channels, oneDNN's gradients of one corrupt memory (AVX2, TensorFlow 2.21).
+    return _apply(layer, subsample(x, strides, f"{name}_subsample"), [kernel[None, None]])
 
 
 def depthwise_conv2d(

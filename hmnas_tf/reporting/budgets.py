@@ -37,6 +37,15 @@ def budgets(facts: Facts) -> Html:
         plans = facts.genotype.topology.plans
         rows = [(f"cell {p.index}", f"{facts.genotype.channels(p.index)}", f"{p.channels}") for p in plans]
         parts.append(table("Channels", ("Cell", "Kept", "Of"), rows, words=1))
+    latency = facts.results.get("latency", {})
+    if "measured_ms" in latency:
+        predicted = f"; predicted were {latency['predicted_ms']:g} ms" if "predicted_ms" in latency else ""
+        measured = f"{latency['measured_ms']:g} ms"
+        parts.append(
+            element(
+                "p", f"In {latency['runtime']} the exported file takes {measured} on one thread{predicted}."
+            )
+        )
     parts.append(
         element(
             "p",

@@ -125,13 +125,15 @@ def spread(milliseconds: np.ndarray) -> float:
     return float((high - low) / middle)
 
 
-def time_searched(run: Run, supernet: Supernet) -> np.ndarray:
-    """Returns the milliseconds of the network that the masks leave, as it is exported, a number a round."""
+def searched(run: Run, supernet: Supernet) -> Callable[[], keras.Model]:
+    """Returns what makes the network that the masks leave, as it is exported for the runtime of a run."""
     network = functools.partial(derive, supernet, genotype_of(supernet, "masks"), run.dataset.image_shape)
-    return time_models(
-        run.config.latency_runtime,
-        {"network": functools.partial(_exported, run.config.latency_runtime, network)},
-    )["network"]
+    return functools.partial(_exported, run.config.latency_runtime, network)
+
+
+def time_searched(run: Run, supernet: Supernet) -> np.ndarray:
+    """Returns the milliseconds of the network that the masks leave, a number a round, [rounds]."""
+    return time_models(run.config.latency_runtime, {"network": searched(run, supernet)})["network"]
 
 
 def time_exported(run: Run, written: Mapping[str, Mapping[str, Any]]) -> None:

@@ -25,7 +25,9 @@ def known_crashes(config: Config, image_shape: tuple[int, int, int]) -> list[str
     """Returns a line if TensorFlow has been seen to crash with such a network on such a processor.
 
     In oneDNN, on Intel processors with AMX, in fine-tuning of narrow networks on images of 64 pixels: the process ends
-    by `free(): invalid size` or a segmentation fault. Which operation it is is not known, so it cannot be avoided.
+    by `free(): invalid size` or a segmentation fault. One operation that does that was found on a processor with AVX2,
+    the gradient of a 1x1 convolution of stride 2 to two channels, and is avoided since (`stock.pointwise`); with AMX it
+    was not tried again.
 
     Args:
         config: of the run.
