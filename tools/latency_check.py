@@ -1,21 +1,21 @@
 """Compares predicted and measured milliseconds of random architectures; writes docs/budgets_*.csv and their tables.
 
-python tools/latency_check.py --flagfile=flags/quickstart.flags --operation_price=0 --max_latency_ms=1 \\
-  --image_size=32 --workdir=runs/latency_check --into=docs/budgets.md
+python tools/latency_check.py --workdir=runs/latency_check --into=docs/budgets.md
 
-The settings give the search space; nothing is trained. Each architecture has its own share of operations and of each
-cell's channels. Run it on a machine where nothing else runs.
+The search space is the quickstart's on 32x32 pixels; flags of `search` change it. Nothing is trained. Each architecture
+has its own share of operations and of each cell's channels. Run it on a machine where nothing else runs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
-from measured_tables import publish, require_places
+from measured_tables import ROOT, publish, require_places
 
 from hmnas_tf import command_line
 from hmnas_tf.console.interruptions import told
@@ -23,6 +23,12 @@ from hmnas_tf.console.paths import path_of
 from hmnas_tf.console.progress import counted
 
 FLAGS = flags.FLAGS
+SPACE = (
+    f"--flagfile={ROOT / 'flags' / 'quickstart.flags'}",
+    "--operation_price=0",
+    "--max_latency_ms=1",
+    "--image_size=32",
+)
 TABLES = ("latency", "architectures")
 AT_A_TIME = 10  # architectures that have their turns together
 
@@ -125,6 +131,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("architectures", 30, "How many are compared.", lower_bound=2)
     try:
         with told(functools.partial(command_line.complain, "latency_check"), "Start it again."):
-            app.run(main)
+            app.run(main, argv=[sys.argv[0], *SPACE, *sys.argv[1:]])
     except (ValueError, OSError, RuntimeError) as error:
         command_line.fail("latency_check", error)

@@ -110,8 +110,8 @@ class Latency(Cost):
 def interpolation(value: Any, points: tuple[int, ...]) -> Any:
     """Returns the weights of points for linear interpolation at a value; outside them the outermost lines go on.
 
-    >>> print(interpolation(np.float64(5), (2, 8, 16)))
-    [0.5 0.5 0. ]
+    >>> np.asarray(interpolation(np.float64(5), (2, 8, 16))).tolist()
+    [0.5, 0.5, 0.0]
     """
     if len(points) == 1:
         return ops.ones((1,), value.dtype)

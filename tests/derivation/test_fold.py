@@ -64,13 +64,17 @@ def test_a_network_with_fresh_weights_and_every_operation_is_folded(make_superne
     assert difference(fold(network)(images(8)), network(images(8))) < EXACT
 
 
-def test_strides_of_pointwise_convolutions_are_for_inference_only(make_supernet, randomise, images, difference):
+def test_strides_of_pointwise_convolutions_are_for_inference_only(
+    make_supernet, randomise, images, difference
+):
     """Trained with a stride, to two channels, they corrupt memory in oneDNN; folded they have one layer less."""
     supernet = randomise(make_supernet(operations=("identity", "sep_conv_3x3")), density=1.0)
     network = derive(supernet, genotype_of(supernet, "masks"), (8, 8, 3))
 
     def strided(model: keras.Model) -> list[str]:
-        found = [layer for layer in model.layers if type(layer) is layers.Conv2D and layer.kernel_size == (1, 1)]
+        found = [
+            layer for layer in model.layers if type(layer) is layers.Conv2D and layer.kernel_size == (1, 1)
+        ]
         return [layer.name for layer in found if layer.strides == (2, 2)]
 
     halves = [layer.name for layer in network.layers if layer.name.endswith(("_even", "_odd"))]

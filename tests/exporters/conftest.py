@@ -107,7 +107,7 @@ def labels(logits) -> np.ndarray:
 @pytest.fixture(scope="session")
 def network(model, labelling, pixels) -> artifacts.Network:
     """Folding is tested with derivation; here both forms are the same model."""
-    return artifacts.Network(model, model, labelling, '{"cells": []}', pixels)
+    return artifacts.Network(model, model, model, labelling, '{"cells": []}', pixels)
 
 
 @pytest.fixture(scope="session")
