@@ -3,7 +3,8 @@
 An operation of a source costs its first edge's milliseconds once and a further edge's for each of the others: pools,
 ReLUs and what brings a tensor into the runtime's layout are shared then. Each is measured at a few numbers of channels
 and linear in between. With the stem and the preprocessings the sum is the time of a network, but for what a runtime
-saves or loses where parts meet; a network that counts is measured whole.
+saves or loses where parts meet: a factor, so that the whole supernet takes what it takes. A network that counts is
+measured itself.
 
 The paper has no budget; all of this is a DECISION.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from hmnas_tf.layers.cell import Cell
-from hmnas_tf.networks.cost import Cost, any_of
+from hmnas_tf.networks.cost import Cost, Masks, any_of
 from hmnas_tf.networks.latency_parts import (
     COPIES,
     Part,
@@ -26,6 +27,7 @@ from hmnas_tf.networks.latency_parts import (
     operation_parts,
     preprocess_parts,
     stem_part,
+    whole_key,
     widths,
 )
 from hmnas_tf.networks.supernet import Supernet
@@ -39,7 +41,7 @@ class Latency(Cost):
 
     Args:
         supernet: built, with width masks.
-        table: of `parts_of` it.
+        table: of `parts_of` it, and of the whole.
         num_classes: of the classifier in the end; its time goes with the stem's.
         multiple: of which the exported network has all its numbers of channels.
     """
@@ -51,6 +53,11 @@ class Latency(Cost):
         self.fixed = table[stem_part(supernet).key]
         self._cells = [self._of_sources(cell) for cell in supernet.cells]
         self._reads = [[self._of_reads(cell, source) for source in range(INPUTS)] for cell in supernet.cells]
+        # What parts take together is not what each takes alone: one factor for all, from the whole supernet.
+        added = float(self(_nothing_masked(supernet))) - self.fixed
+        factor = (table[whole_key(supernet)] - self.fixed) / added if added > 0 else 1.0
+        self._cells = [[factor * times for times in cell] for cell in self._cells]
+        self._reads = [[factor * times for times in cell] for cell in self._reads]
 
     def _of_sources(self, cell: Cell) -> list[np.ndarray]:
         """Returns of each source of a cell the milliseconds [first or further, operations, widths]."""
@@ -105,6 +112,14 @@ class Latency(Cost):
         of_count = interpolation(count, ends(cell.channels, self.multiple))
         times = ops.cast(self._reads[index][source], of_count.dtype)
         return ops.sum(times * ops.expand_dims(of_read, 1) * of_count)
+
+
+def _nothing_masked(supernet: Supernet) -> Masks:
+    return Masks(
+        [ops.ones(encoding.operation_mask.shape, "float64") for encoding in supernet.encodings],
+        [ops.ones(encoding.edge_mask.shape, "float64") for encoding in supernet.encodings],
+        [ops.ones((cell.channels,), "float64") for cell in supernet.cells],
+    )
 
 
 def interpolation(value: Any, points: tuple[int, ...]) -> Any:

@@ -77,6 +77,13 @@ def parts_of(supernet: Supernet, multiple: int = 1) -> dict[str, Callable[[], ke
     return found
 
 
+def whole_key(supernet: Supernet) -> str:
+    """Returns the key of the whole supernet, as a derived network, in a table."""
+    of, size = supernet.topology, "x".join(str(number) for number in supernet.image_shape)
+    sizes = f"{of.stem} C{of.initial_channels} {of.cells} cells {of.nodes} nodes"
+    return f"whole {size} {sizes} {','.join(of.operations)} >{supernet.num_classes}"
+
+
 def widths(channels: int, multiple: int) -> tuple[int, ...]:
     """Returns the numbers of channels at which an operation is timed.
 

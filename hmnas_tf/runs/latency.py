@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hmnas_tf.console.progress import watched
+from hmnas_tf.console.progress import counted, watched
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.derivation.pad import MULTIPLE, pad
@@ -21,7 +21,7 @@ from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.exporters.timing import artifact_for, time_file, time_models, version_of
 from hmnas_tf.networks.latency import Table
-from hmnas_tf.networks.latency_parts import parts_of
+from hmnas_tf.networks.latency_parts import parts_of, whole_key
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.processor import processor
 from hmnas_tf.runs.run import Run
@@ -69,7 +69,7 @@ def table_of(run: Run, supernet: Supernet) -> Table:
             "multiply-adds."
         )
     runtime, own = run.config.latency_runtime, run.folder.path / "latency_table.json"
-    needed = parts_of(supernet, multiple_of(runtime))
+    needed = parts_of(supernet, multiple_of(runtime)) | {whole_key(supernet): _derived(run, supernet)}
     if own.exists():
         times = _read(own, runtime)
         if needed.keys() <= times.keys():
@@ -94,8 +94,8 @@ def _measured(
     """Measures parts, and adds them to the machine's table as they come."""
     runtime, found, spreads = run.config.latency_runtime, {}, []
     run.say(
-        f"latency: {len(missing)} parts of the search space are timed in {version_of(runtime)}, once for this machine; "
-        f"kept in {kept}"
+        f"latency: {counted(len(missing), 'part')} of the search space timed in {version_of(runtime)}, once for this "
+        f"machine; kept in {kept}"
     )
     names = list(missing)
     batches = [names[start : start + AT_A_TIME] for start in range(0, len(names), AT_A_TIME)]
@@ -127,8 +127,7 @@ def spread(milliseconds: np.ndarray) -> float:
 
 def searched(run: Run, supernet: Supernet) -> Callable[[], keras.Model]:
     """Returns what makes the network that the masks leave, as it is exported for the runtime of a run."""
-    network = functools.partial(derive, supernet, genotype_of(supernet, "masks"), run.dataset.image_shape)
-    return functools.partial(_exported, run.config.latency_runtime, network)
+    return functools.partial(_exported, run.config.latency_runtime, _derived(run, supernet))
 
 
 def time_searched(run: Run, supernet: Supernet) -> np.ndarray:
@@ -159,6 +158,10 @@ def time_exported(run: Run, written: Mapping[str, Mapping[str, Any]]) -> None:
                 f"{100 * spread(milliseconds):.0f} %; measure again on a quiet machine, or ask for less."
             ]
         )
+
+
+def _derived(run: Run, supernet: Supernet) -> Callable[[], keras.Model]:
+    return functools.partial(derive, supernet, genotype_of(supernet, "masks"), run.dataset.image_shape)
 
 
 def _exported(runtime: str, build: Callable[[], keras.Model]) -> keras.Model:
