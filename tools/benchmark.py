@@ -8,7 +8,6 @@ the ratios those of medians. Each process is held to the same processor cores an
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import queue
@@ -23,11 +22,10 @@ from typing import Any
 
 from absl import app, flags
 from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS, core_count
-from measured_tables import processor, publish, require_places
+from measured_tables import INTO, publish, require_places, start
 
-from hmnas_tf import command_line
-from hmnas_tf.console.interruptions import told
 from hmnas_tf.console.paths import path_of
+from hmnas_tf.runs.processor import processor
 from hmnas_tf.storage import atomic
 
 CASES = {  # name: channels C of the first cell, nodes, height and width, channels of an image, images of a batch
@@ -274,14 +272,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "compile_seconds", 0, "How long torch.compile may take to its first step; 0 leaves it out."
     )
-    flags.DEFINE_string(
-        "into",
-        None,
-        "Markdown file whose tables are replaced, and the CSV files beside it; none prints them.",
-    )
+    flags.DEFINE_string("into", None, INTO)
     flags.DEFINE_string("json", None, "File that gets all single times; none writes none.")
-    try:
-        with told(functools.partial(command_line.complain, "benchmark"), "Start it again."):
-            app.run(main)
-    except (ValueError, OSError, RuntimeError) as error:
-        command_line.fail("benchmark", error)
+    start("benchmark", main)

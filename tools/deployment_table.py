@@ -8,7 +8,6 @@ are medians over rounds, ratios are to the unfolded Keras model of the same run.
 
 from __future__ import annotations
 
-import functools
 import os
 import statistics
 from collections import defaultdict
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from measured_tables import processor, publish, require_places
+from measured_tables import INTO, publish, require_places, start
 
-from hmnas_tf import command_line
 from hmnas_tf.commands import recorded
-from hmnas_tf.console.interruptions import told
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.exporters import artifacts, clean_process
 from hmnas_tf.exporters.formats import EXPORTERS
+from hmnas_tf.runs.processor import processor
 from hmnas_tf.runs.publication import artifact_path, exported
 from hmnas_tf.storage.run_folder import RunFolder
 
@@ -109,14 +107,6 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Run folder of a finished search.", required=True)
-    flags.DEFINE_string(
-        "into",
-        None,
-        "Markdown file whose tables are replaced, and the CSV files beside it; none prints them.",
-    )
+    flags.DEFINE_string("into", None, INTO)
     flags.DEFINE_integer("rounds", 5, "How often each artifact is run.", lower_bound=1)
-    try:
-        with told(functools.partial(command_line.complain, "deployment_table"), "Start it again."):
-            app.run(main)
-    except (ValueError, OSError, RuntimeError) as error:
-        command_line.fail("deployment_table", error)
+    start("deployment_table", main)

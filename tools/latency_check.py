@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
-from measured_tables import ROOT, publish, require_places
+from measured_tables import INTO, ROOT, publish, require_places, start
 
 from hmnas_tf import command_line
-from hmnas_tf.console.interruptions import told
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.console.progress import counted
 
@@ -123,14 +122,6 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     command_line.define_flags()
-    flags.DEFINE_string(
-        "into",
-        None,
-        "Markdown file whose tables are replaced, and the CSV files beside it; none prints them.",
-    )
+    flags.DEFINE_string("into", None, INTO)
     flags.DEFINE_integer("architectures", 30, "How many are compared.", lower_bound=2)
-    try:
-        with told(functools.partial(command_line.complain, "latency_check"), "Start it again."):
-            app.run(main, argv=[sys.argv[0], *SPACE, *sys.argv[1:]])
-    except (ValueError, OSError, RuntimeError) as error:
-        command_line.fail("latency_check", error)
+    start("latency_check", main, [sys.argv[0], *SPACE, *sys.argv[1:]])

@@ -10,17 +10,23 @@ with `publish` here, a person writes them by hand; either way the table in the p
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hmnas_tf.runs.processor import processor as processor
+from absl import app
+
+from hmnas_tf import command_line
+from hmnas_tf.console.interruptions import told
 from hmnas_tf.storage import atomic
 
 ROOT = Path(__file__).parents[1]
+# The help of a tool's flag.
+INTO = "Markdown file whose tables are replaced, and the CSV files beside it; none prints them."
 BEGIN, END = "<!-- table: {} -->", "<!-- table: end -->"
 MARK = re.compile(r"^<!-- table: (?P<words>.*?) -->\n", re.MULTILINE)
 Row = Mapping[str, Any]
@@ -33,6 +39,21 @@ class Place(NamedTuple):
     by: tuple[str, ...]
     start: int
     stop: int
+
+
+def start(tool: str, main: Callable[[list[str]], None], argv: Sequence[str] = sys.argv) -> None:
+    """Runs a tool that measures; what is the user's to mend, and being told to stop, is one line.
+
+    Args:
+        tool: its name.
+        main: does its work.
+        argv: its command line.
+    """
+    try:
+        with told(functools.partial(command_line.complain, tool), "Start it again."):
+            app.run(main, argv=list(argv))
+    except (ValueError, OSError, RuntimeError) as error:
+        command_line.fail(tool, error)
 
 
 def csv_of(page: str | Path, name: str) -> Path:
