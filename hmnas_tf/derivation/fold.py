@@ -31,11 +31,11 @@ def fold(model: keras.Model) -> keras.Model:
     """Returns a network for inference that computes what `model` computes, with fewer layers and parameters.
 
     Batch normalizations and importances (`Rescaling`) become part of the kernels and biases before them; sub-sampling
-    becomes the stride of the 1x1 convolution behind it. The 1x1
-    convolutions that a node sums become one convolution of their concatenated inputs, and the constants of the sum its
-    bias. Layers without weights that do the same twice are there once. Channels inside a separable convolution that
-    masked weights have made zero are left out, and so is an operation of which only a constant is left. All of it is
-    exact; values are computed in float64. Masked weights stay exact zeros.
+    becomes the stride of the 1x1 convolution behind it. The 1x1 convolutions that a node sums become one convolution of
+    their concatenated inputs, and the constants of the sum its bias. Layers without weights that do the same twice are
+    there once. Channels inside a separable convolution that masked weights have made zero are left out, and so is an
+    operation of which only a constant is left. All of it is exact; values are computed in float64. Masked weights stay
+    exact zeros.
 
     Args:
         model: of stock layers, with one input and one output, as `derive` and `evaluation_network` return it.
@@ -114,9 +114,8 @@ class _Folding:
         (source,) = self._sources[layer.name]
         kernel, bias = weights_of(layer, to_do, keep)
         if is_pointwise(layer) and is_subsampling(source) and self._private(source):
-            config = layer.get_config() | {
-                "strides": source.strides
-            }  # which training avoids, see `stock.pointwise`
+            # Training has no strides here, see `stock.pointwise`.
+            config = layer.get_config() | {"strides": source.strides}
             layer, (source,) = layers.Conv2D.from_config(config), self._sources[source.name]
         x, kernel = self._reduced(source, kernel)
         return weighted(layer, x, kernel, bias)

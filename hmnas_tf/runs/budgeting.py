@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -162,7 +161,7 @@ def within_milliseconds(run: Run, supernet: Supernet, budgets: Sequence[Budget])
     def projected(bound: float) -> dict[str, int]:
         for mask, value in zip(masks, found, strict=True):
             mask.assign(value)
-        return project(supernet, [dataclasses.replace(b, asked=bound) if b is own else b for b in budgets])
+        return project(supernet, budgets, [bound if b is own else b.asked for b in budgets])
 
     for number in range(TRIES):
         try:

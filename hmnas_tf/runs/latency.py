@@ -178,15 +178,15 @@ def _read(path: Path, runtime: str) -> dict[str, float]:
     Raises:
         ValueError: if it cannot be read, or is of another machine.
     """
+    expected = conditions(runtime)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         times = {str(key): float(value) for key, value in content["milliseconds"].items()}
-        found = {name: content[name] for name in conditions(runtime)}
+        found = {name: content[name] for name in expected}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path} is no table of milliseconds ({type(error).__name__}): remove it."
         ) from error
-    expected = conditions(runtime)
     for name, value in expected.items():
         if found[name] != value:
             raise ValueError(

@@ -115,12 +115,13 @@ def smallest_cost(supernet: Supernet, budgets: Sequence[Budget], weights: Sequen
     return selection.measure()[0]
 
 
-def project(supernet: Supernet, budgets: Sequence[Budget]) -> dict[str, int]:
+def project(supernet: Supernet, budgets: Sequence[Budget], asked: Sequence[float] = ()) -> dict[str, int]:
     """Changes the real masks of operations, edges and channels so that every budget holds.
 
     Args:
         supernet: after mask search.
         budgets: feasible.
+        asked: other bounds than those of the budgets, one each; none are theirs.
 
     Returns:
         How many operations and channels have `gone` and have come `back`.
@@ -129,7 +130,7 @@ def project(supernet: Supernet, budgets: Sequence[Budget]) -> dict[str, int]:
         ValueError: if no choice holds all budgets.
     """
     selection, margins = Selection(supernet, budgets), Margins(supernet)
-    bounds = np.array([budget.asked for budget in budgets])
+    bounds = np.array(asked or [budget.asked for budget in budgets])
     before = selection.operations, selection.widths
     before = [part.copy() for parts in before for part in parts]
     _shrink(selection, margins, bounds)
