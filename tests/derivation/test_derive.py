@@ -237,7 +237,7 @@ def test_saved_network_is_loaded_without_this_project(make_supernet, randomise, 
     np.save(tmp_path / "images.npy", images(9))
     files = [str(tmp_path / name) for name in ("network.keras", "images.npy", "logits.npy")]
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, *files], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", LOAD, *files], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
     expected = np.asarray(network(images(9), training=False))

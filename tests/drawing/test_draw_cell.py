@@ -23,7 +23,7 @@ def run(*arguments: object, python: tuple[str, ...] = (), folder: Path) -> subpr
         encoding="utf-8",
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
-        timeout=120,
+        timeout=600,
     )
 
 

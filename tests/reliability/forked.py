@@ -18,6 +18,7 @@ from unittest import mock
 
 STAGES = ("supernet", "searched", "finetuned")  # of a search that searches
 ROOT = Path(__file__).parents[2]
+HANGS = 900  # seconds, after which a command will not end any more: a limit that no slow machine meets
 
 
 @functools.cache
@@ -65,7 +66,7 @@ class Command:
     def send(self, number: int) -> None:
         os.kill(self._process.pid, number)
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = HANGS) -> int:
         """Returns the exit code, minus the signal's number after a signal."""
         self._process.join(seconds)
         assert self._process.exitcode is not None, (

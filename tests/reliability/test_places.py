@@ -59,7 +59,7 @@ class World:
 
     def works(self, name: str, *arguments: str, directory: Path | None = None) -> str:
         command = self.type(name, *arguments, directory=directory)
-        assert command.wait(300) == 0, command.complained
+        assert command.wait() == 0, command.complained
         return command.shown
 
 
@@ -72,7 +72,7 @@ def world(smallest, tmp_path_factory) -> World:
     first = world.type("search", *world.settings, "--dataset=folder:pics")
     wait_for(lambda: (world.run / "checkpoints" / "supernet" / "checkpoint").exists(), first)
     first.send(signal.SIGINT)
-    assert first.wait(300) == 130
+    assert first.wait() == 130
     assert "Traceback" not in first.complained
     (line,) = [line for line in first.complained.splitlines() if line.startswith("hmnas_tf.")]
     assert line.startswith("hmnas_tf.search: stopped by Ctrl-C (SIGINT). Start the same command again")
@@ -175,7 +175,7 @@ def test_a_run_that_cannot_be_written_is_read(world, read_only, tmp_path):
 
     def typed(name: str, *arguments: str) -> Command:
         command = world.type(str(program), name, f"--workdir={read_only}", *arguments)
-        command.wait(300)
+        command.wait()
         assert "Traceback" not in command.complained
         return command
 
@@ -225,7 +225,7 @@ def test_every_command_ends_in_a_line_when_it_is_stopped(name, world, tmp_path):
     wait_for(lambda: shown in command.shown, command)
     time.sleep(0 if shown else 1.5)
     command.send(number)
-    assert command.wait(300) == 128 + number
+    assert command.wait() == 128 + number
     assert "Traceback" not in command.complained
     (line,) = [line for line in command.complained.splitlines() if line.startswith("hmnas_tf.")]
     assert line.startswith(f"hmnas_tf.{name}: stopped by ")

@@ -29,7 +29,7 @@ def tuned(smallest, tmp_path_factory) -> Path:
     """The folder of a tuning that was never interrupted."""
     folder = tmp_path_factory.mktemp("tuned")
     command = Command("tune", [*smallest(folder / "run"), *TUNING], folder / "printed")
-    assert command.wait(300) == 0, command.complained
+    assert command.wait() == 0, command.complained
     assert "error on held-out training images %" in command.shown
     assert "Warning: trials are compared on the test images" not in command.shown
     return folder / "run"
@@ -47,7 +47,7 @@ def test_killed_within_trials_it_is_uninterrupted(smallest, tuned, tmp_path):
         kill(command, place, stage, False, 0.02)
         assert "| running |" in (run / "leaderboard.md").read_text(encoding="utf-8")
     command = Command("tune", [*smallest(run), *TUNING], tmp_path / "last")
-    assert command.wait(300) == 0, command.complained
+    assert command.wait() == 0, command.complained
     assert "trial 0 of" not in command.shown
     assert leaderboard(run) == leaderboard(tuned)
     for trial in range(TRIALS):
@@ -64,7 +64,7 @@ def test_four_trials_on_digits_survive_kills(smallest, tmp_path):
         command = Command("tune", arguments, tmp_path / f"killed in trial {trial}")
         kill(command, run / "trials" / f"trial_{trial}" / "run", "supernet", False, 0.02)
     command = Command("tune", arguments, tmp_path / "last")
-    assert command.wait(300) == 0, command.complained
+    assert command.wait() == 0, command.complained
     assert next(line for line in command.shown.splitlines() if line.startswith("trial ")).startswith(
         "trial 3 of 4"
     )
@@ -99,7 +99,7 @@ def test_a_chief_and_two_workers_make_the_same_trials(smallest, tuned, tmp_path)
         )
         for name in ("chief", "tuner0", "tuner1")
     }
-    assert {name: command.wait(400) for name, command in commands.items()} == dict.fromkeys(commands, 0)
+    assert {name: command.wait() for name, command in commands.items()} == dict.fromkeys(commands, 0)
     assert "it waits for workers" in commands["chief"].shown
     assert "score (both)" in commands["chief"].shown
     for name in ("tuner0", "tuner1"):

@@ -60,7 +60,7 @@ def measured(make_facts, tmp_path_factory) -> Callable[..., dict[str, Any]]:
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", *options]
         command += [f"--user-data-dir={folder / 'profile'}", "--window-size=1400,900", "--hide-scrollbars"]
         command.append(file.as_uri())
-        dumped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        dumped = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
         return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dumped)[1]))
 
     return measure

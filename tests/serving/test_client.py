@@ -27,7 +27,7 @@ BATCH = 8  # images that the client sends at a time
 ROUNDING = 0.5e-4 + 1e-6  # of four decimals
 
 
-def run(*arguments, python=(), timeout=120):
+def run(*arguments, python=(), timeout=600):
     environment = {
         **os.environ,
         "NO_PROXY": "127.0.0.1",
