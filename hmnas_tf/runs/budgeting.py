@@ -20,6 +20,10 @@ MILLISECONDS = "latency_ms"
 TRIES = 8  # projections, each with a measurement, until a budget of milliseconds holds
 
 
+class InfeasibleError(ValueError):
+    """No network of the search space is within the budgets."""
+
+
 def amount(name: str, cost: float) -> str:
     """Returns a cost in words.
 
@@ -53,7 +57,7 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
         classes: of the network in the end, which may have more classes than it is searched on.
 
     Raises:
-        ValueError: if a budget, or all of them together, cannot be met; it names the smallest that can.
+        InfeasibleError: if a budget, or all of them together, cannot be met; it names the smallest that can.
     """
     budgets, entries = [], {}
     for name, asked in run.config.budgets.items():
@@ -67,7 +71,7 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
             f"supernet {amount(name, whole)}"
         )
         if asked < smallest:
-            raise ValueError(
+            raise InfeasibleError(
                 f"max_{name}={asked} cannot be met: the smallest network of this search has {amount(name, smallest)}. "
                 "Ask for at least as many, or take a smaller --initial_channels or fewer --cells."
             )
@@ -92,7 +96,7 @@ def _require_together(supernet: Supernet, budgets: Sequence[Budget]) -> None:
     if any(cost > budget.asked for budget, cost in pairs):
         nearest = (amount(budget.name, cost) for budget, cost in pairs)
         both = " and ".join(f"max_{budget.name}={budget.asked:g}" for budget in budgets)
-        raise ValueError(
+        raise InfeasibleError(
             f"{both} cannot be met together: a network that comes nearest has {' and '.join(nearest)}. Ask for more of "
             "one of them."
         )
@@ -118,7 +122,7 @@ def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget], classe
         classes: as there.
 
     Raises:
-        ValueError: if no network of the search space is measured to take so few milliseconds.
+        InfeasibleError: if no network of the search space is measured to take so few milliseconds.
     """
     costs = {budget.name: budget.cost for budget in budgets}
     if budgets:
@@ -149,7 +153,7 @@ def within_milliseconds(run: Run, supernet: Supernet, budgets: Sequence[Budget])
         As `project`.
 
     Raises:
-        ValueError: if no network holds.
+        InfeasibleError: if no network holds.
     """
     (own,) = (budget for budget in budgets if budget.name == MILLISECONDS)
     masks = [*supernet.architecture_masks, *supernet.width_masks]
@@ -186,7 +190,7 @@ def within_milliseconds(run: Run, supernet: Supernet, budgets: Sequence[Budget])
     holding = [each for each in tries if each["upper_ms"] <= own.asked]
     if not holding:
         least = min(each["upper_ms"] for each in tries)
-        raise ValueError(
+        raise InfeasibleError(
             f"max_latency_ms={own.asked:g} cannot be met: the fastest network that was found takes {least:.4g} ms. "
             "Ask for as many in another --workdir, or take a smaller --initial_channels or fewer --cells."
         )

@@ -16,6 +16,7 @@ from keras_tuner import errors
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 
+from hmnas_tf.runs.budgeting import InfeasibleError
 from hmnas_tf.stages.fit import DivergedError
 from hmnas_tf.storage import atomic
 from hmnas_tf.tuning.tuning_space import HYPERPARAMETERS, Interval
@@ -132,12 +133,12 @@ class Tuner(BaseTuner):
         """Makes the run of a trial.
 
         Raises:
-            FailedTrialError: if its settings cannot be trained with; the next trial follows.
+            FailedTrialError: if its settings cannot be trained with, or keep no budget; the next trial follows.
             FatalError: if the next trial would fail, too.
         """
         try:
             return dict(self.run(trial, Path(self.get_trial_dir(trial.trial_id)) / "run"))
-        except DivergedError as error:
+        except (DivergedError, InfeasibleError) as error:
             raise errors.FailedTrialError(str(error)) from error
         except Exception as error:
             raise errors.FatalError from error

@@ -37,6 +37,7 @@ class Hyperparameter:
         relative: whether `low` and `high` are factors of the value that the configuration has.
         step: distance of whole numbers; 0 for real ones.
         rates: value of `mask_rates` with which it does anything; "" with both.
+        of_budgets: whether it does anything with a budget only.
     """
 
     low: float
@@ -45,6 +46,13 @@ class Hyperparameter:
     relative: bool = False
     step: int = 0
     rates: str = ""
+    of_budgets: bool = False
+
+    def idle(self, config: Config) -> str:
+        """Returns the flag without which it does nothing for a configuration; "" if it does something."""
+        if self.rates not in ("", config.mask_rates):
+            return f"--mask_rates={self.rates}"
+        return "--max_parameters or another budget" if self.of_budgets and not config.budgets else ""
 
     def interval(self, value: float) -> Interval:
         """Returns the default interval around the configuration's value."""
@@ -59,6 +67,7 @@ HYPERPARAMETERS = {
     "architecture_learning_rate": Hyperparameter(0.2, 5, log=True, relative=True),
     "architecture_mask_crossing": Hyperparameter(0.1, 1, rates="relative"),
     "architecture_mask_rate": Hyperparameter(0.2, 5, log=True, relative=True, rates="absolute"),
+    "budget_penalty": Hyperparameter(0.2, 5, log=True, relative=True, of_budgets=True),
     "finetune_learning_rate": Hyperparameter(0.2, 5, log=True, relative=True),
     "initial_channels": Hyperparameter(0.5, 2, relative=True, step=2),
     "operation_price": Hyperparameter(1e-4, 1e-2, log=True),
@@ -104,14 +113,14 @@ def _all(config: Config) -> list[str]:
     return [
         name
         for name, kind in HYPERPARAMETERS.items()
-        if kind.rates in ("", config.mask_rates) and not (name == "operation_price" and free)
+        if not kind.idle(config) and not (name == "operation_price" and free)
     ]
 
 
 def _interval(word: str, bounds: Sequence[str], kind: Hyperparameter, config: Config) -> Interval:
     name = word.split(":")[0]
-    if kind.rates not in ("", config.mask_rates):
-        raise ValueError(f"hyperparameters: {name!r} does nothing without --mask_rates={kind.rates}.")
+    if kind.idle(config):
+        raise ValueError(f"hyperparameters: {name!r} does nothing without {kind.idle(config)}.")
     interval = kind.interval(getattr(config, name))
     if bounds:
         interval = Interval(*_numbers(word, bounds, kind), kind.log)

@@ -113,6 +113,20 @@ def test_settings_that_cannot_be_trained_with_are_a_failed_trial(patterns, confi
     assert not (tmp_path / "run" / "best.flags").exists()
 
 
+def test_every_trial_keeps_a_budget_or_has_failed(patterns, config, tmp_path):
+    tuning = Tuning(tuner="random", objective="test_error", hyperparameters=("budget_penalty",), trials=1)
+    asked = dataclasses.replace(config, operation_price=0.0, max_parameters=800)
+    (kept,) = tune(patterns, asked, tmp_path / "kept", tuning)
+    assert 0.97 * 800 <= kept.stage["params"] <= 800
+    assert (
+        f"--budget_penalty={kept.values['budget_penalty']}"
+        in (tmp_path / "kept" / "trials" / "trial_0" / "run" / "run.flags").read_text().splitlines()
+    )
+    (failed,) = tune(patterns, dataclasses.replace(asked, max_parameters=1), tmp_path / "failed", tuning)
+    assert failed.status == "failed"
+    assert "max_parameters=1 cannot be met: the smallest network" in failed.reason
+
+
 def test_bounds_that_cannot_be_run_cost_nothing(patterns, config, tmp_path):
     with pytest.raises(ValueError, match="too small"):
         tune(patterns, dataclasses.replace(config, stem="imagenet", cells=3), tmp_path / "run", TUNING)

@@ -28,6 +28,8 @@ def test_auto_is_what_does_anything(rates):
     }
     assert "operation_price" not in found
     assert "operation_price" in space(["auto"], dataclasses.replace(config, operation_price=0.003))
+    assert "budget_penalty" not in found
+    assert "budget_penalty" in space(["auto"], dataclasses.replace(config, max_parameters=1000))
 
 
 def test_relative_intervals_lie_around_the_setting():
@@ -57,6 +59,7 @@ REFUSED = {
     "initial_channels:3:8": ("initial_channels=3", "even"),
     "update_probability_final:0:2": ("update_probability_final=2", "between 0"),
     "weight_mask_rate": ("weight_mask_rate", "--mask_rates=absolute"),
+    "budget_penalty": ("budget_penalty", "--max_parameters"),
 }
 
 
