@@ -95,7 +95,7 @@ def search_architecture(run: Run) -> Supernet:
     budgets = budgets_of(run, supernet, final.num_classes)
     meter = run.meter(supernet)
     train_supernet(run, supernet, meter)  # lines 1 to 5
-    search_masks(run, supernet, meter, budgets, final.num_classes)  # lines 6 to 10
+    search_masks(run, supernet, meter, budgets)  # lines 6 to 10
     measure_searched(run, supernet)  # line 11
     return supernet
 
@@ -167,9 +167,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
     )
 
 
-def search_masks(
-    run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[Budget] = (), final_classes: int = 0
-) -> None:
+def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[Budget] = ()) -> None:
     """Stage 2: the masks of operations, edges and weights (§3.3), within budgets if there are any."""
     config, state = run.config, run.folder.state("searched")
     if config.derivation not in READ_MASKS:
@@ -206,7 +204,7 @@ def search_masks(
         searched=supernet,
     )
     if config.budgets:
-        keep_budgets(run, supernet, budgets, final_classes)
+        keep_budgets(run, supernet, budgets)
     else:
         run.warn(alarms.nothing_pruned(supernet, config))
     meter.estimate_statistics()

@@ -45,7 +45,8 @@ def draw(supernet: Any, random: np.random.Generator) -> None:
 def compared(config: Any, dataset: Any, count: int) -> list[dict[str, float]]:
     """Returns size, predicted and measured milliseconds of random architectures in the runtime of the settings."""
     from hmnas_tf.exporters.timing import time_models
-    from hmnas_tf.networks.cost import MEASURES, Count, Masks
+    from hmnas_tf.networks.cost import Masks
+    from hmnas_tf.networks.count import MEASURES, Count
     from hmnas_tf.networks.latency import Latency
     from hmnas_tf.runs.latency import multiple_of, searched, table_of
     from hmnas_tf.runs.run import opened

@@ -60,10 +60,12 @@ def draw_cell(topology: Topology, cell: CellGene, *, index: int) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(0, top + 0.35))
     axes.set_axis_off()
     plan = topology.plans[index]
+    narrowed = 0 < cell.channels < plan.channels
+    width = f"{cell.channels} of {plan.channels}" if narrowed else f"{plan.channels}"
     axes.text(
         _MARGIN,
         top + 0.02,
-        f"cell {index}: {cell_type(plan.reduction)}, {plan.channels} channels",
+        f"cell {index}: {cell_type(plan.reduction)}, {width} channels",
         fontsize=SMALL + 3,
         weight="bold",
     )

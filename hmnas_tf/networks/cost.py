@@ -1,4 +1,4 @@
-"""What the masks leave of a supernet costs: parameters and multiply-adds, exactly, as a function of the masks.
+"""What the masks leave of a supernet costs, exactly, as a function of the masks.
 
 With the binary masks as arguments the cost is a polynomial in which the masks of operations and edges stand to the
 power of one; the channels of a cell enter by their number n and by n**2. At zeros and ones it is what the derived
@@ -13,17 +13,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.binary_mask import binarize
-from hmnas_tf.layers.cell import Cell
-from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
-from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.layers.multi_level_encoding import strongest_path
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import INPUTS, cell_edges, edges_from, edges_into
@@ -64,32 +60,25 @@ class Masks:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
-    """What a budget can be of.
+class Parts:
+    """Where a cost goes.
 
     Attributes:
-        of_kernel: what a convolution costs, all its edges together.
-        of_channel: what each channel of a batch normalization costs.
-        of_bias: what each output of the classifier costs besides its kernel.
+        stem: of the stems.
+        operations: of each cell the cost of each operation on all edges, [operations].
+        preprocessings: of each cell.
+        classifier: of the classifier.
     """
 
-    of_kernel: Callable[[MaskedKernel], float]
-    of_channel: float
-    of_bias: float
+    stem: float
+    operations: Sequence[Any]
+    preprocessings: Sequence[Any]
+    classifier: Any
 
-
-def _parameters(kernel: MaskedKernel) -> float:
-    return float(np.prod(kernel.kernel.shape))
-
-
-def _multiply_adds(kernel: MaskedKernel) -> float:
-    return _parameters(kernel) * kernel.positions
-
-
-MEASURES: dict[str, Measure] = {
-    "multiply_adds": Measure(_multiply_adds, 0.0, 0.0),
-    "parameters": Measure(_parameters, 2.0, 1.0),
-}
+    def cells(self) -> list[Any]:
+        """Returns the cost of each cell."""
+        pairs = zip(self.operations, self.preprocessings, strict=True)
+        return [ops.sum(own) + preprocessing for own, preprocessing in pairs]
 
 
 class Cost(abc.ABC):
@@ -112,38 +101,39 @@ class Cost(abc.ABC):
 
     def __call__(self, masks: Masks) -> Any:
         """Returns the cost, a number of the masks' dtype; float64 counts exactly."""
-        stem, cells, classifier = self.parts(masks)
-        return sum(cells, stem + classifier)
+        parts = self.parts(masks)
+        return sum(parts.cells(), parts.stem + parts.classifier)
 
-    def parts(self, masks: Masks) -> tuple[float, list[Any], Any]:
-        """Returns the cost of the stems, of each cell, and of the classifier."""
+    def parts(self, masks: Masks) -> Parts:
+        """Returns the cost of each part."""
         supernet, nodes = self.supernet, self.supernet.topology.nodes
         groups = [
             _living(*own, nodes) for own in zip(masks.operations, masks.edges, self._paths, strict=True)
         ]
-        cells = range(len(supernet.cells))
         gates, nodes_alive, reads = zip(*(groups[group] for group in supernet.groups), strict=True)
         counts = [self._exported(index, ops.sum(width)) for index, width in enumerate(masks.widths)]
         # What a cell puts out: the channels of its living nodes.
         made = [count * alive for count, alive in zip(counts, nodes_alive, strict=True)]
         stems = [float(stem.filters[-1]) for stem in supernet.stems]
         before = [stems[0], stems[-1], *made]
-        parts = []
-        for index, needed in zip(cells, _needed(reads), strict=True):
-            own = self._of_cell(index, gates[index], counts[index])
-            for source in range(INPUTS):
-                each = self._of_preprocess(index, source, counts[index], before[index + source])
-                own = own + reads[index][source] * each
-            parts.append(needed * own)
-        return self.fixed, parts, self._of_classifier(made[-1])
+        operations, preprocessings = [], []
+        for index, needed in enumerate(_needed(reads)):
+            operations.append(needed * self._of_operations(index, gates[index], counts[index]))
+            of_inputs = [
+                reads[index][source]
+                * self._of_preprocess(index, source, counts[index], before[index + source])
+                for source in range(INPUTS)
+            ]
+            preprocessings.append(needed * sum(of_inputs))
+        return Parts(self.fixed, operations, preprocessings, self._of_classifier(made[-1]))
 
     def _exported(self, index: int, count: Any) -> Any:
         """Returns how many channels a cell has where it is counted."""
         return count
 
     @abc.abstractmethod
-    def _of_cell(self, index: int, gates: Any, count: Any) -> Any:
-        """Returns the cost of a cell's operations by their gates [edges, operations] and its channels."""
+    def _of_operations(self, index: int, gates: Any, count: Any) -> Any:
+        """Returns what each operation of a cell costs on all edges, by gates [edges, operations] and its channels."""
 
     @abc.abstractmethod
     def _of_preprocess(self, index: int, source: int, count: Any, read: Any) -> Any:
@@ -152,62 +142,6 @@ class Cost(abc.ABC):
     @abc.abstractmethod
     def _of_classifier(self, read: Any) -> Any:
         """Returns the cost of the classifier by the channels that it reads."""
-
-
-class Count(Cost):
-    """What `counting.size_of` counts of the derived network: `parameters` its `params`, `multiply_adds` its `flops`.
-
-    Args:
-        supernet: built, with width masks.
-        measure: name in `MEASURES`.
-        num_classes: of the classifier in the end; None is the supernet's.
-    """
-
-    def __init__(self, supernet: Supernet, measure: str, num_classes: int | None = None):
-        super().__init__(supernet, num_classes)
-        self.measure = MEASURES[measure]
-        # Of each cell the coefficients of n**2 and of n, each [edges, operations].
-        self._cells = [self._coefficients(cell) for cell in supernet.cells]
-        self.fixed = sum(self.measure.of_kernel(c) for stem in supernet.stems for c in stem.convs)
-        self.fixed += sum(self.measure.of_channel * sum(stem.filters) for stem in supernet.stems)
-
-    def _coefficients(self, cell: Cell) -> np.ndarray:
-        found = np.zeros((2, len(cell_edges(cell.nodes)), len(cell.operations)))
-        for mixed, rows in zip(cell.mixed, edges_from(cell.nodes), strict=True):
-            of_source = [_coefficients(c, self.measure) for c in mixed.candidates]
-            found[:, list(rows)] = np.transpose(of_source)[:, None]
-        return found
-
-    def _of_classifier(self, read: Any) -> Any:
-        return read * self.num_classes + self.measure.of_bias * self.num_classes
-
-    def _of_cell(self, index: int, gates: Any, count: Any) -> Any:
-        square, linear = (ops.cast(values, gates.dtype) for values in self._cells[index])
-        return ops.sum(gates * square) * count * count + ops.sum(gates * linear) * count
-
-    def _of_preprocess(self, index: int, source: int, count: Any, read: Any) -> Any:
-        preprocess = self.supernet.cells[index].preprocess[source]
-        kernels = [layer for layer in preprocess._flatten_layers() if isinstance(layer, MaskedKernel)]
-        # Of a factorized reduce both kernels together make all channels, at the same positions.
-        each = sum(self.measure.of_kernel(kernel) for kernel in kernels) / sum(
-            kernel.kernel.shape[1] * kernel.kernel.shape[2] for kernel in kernels
-        )
-        return count * read * each + self.measure.of_channel * count
-
-
-def _coefficients(candidate: Any, measure: Measure) -> tuple[float, float]:
-    """Returns the cost of one edge's operation by its channels n: the coefficients of n**2 and of n."""
-    square = linear = 0.0
-    for layer in candidate._flatten_layers():
-        if isinstance(layer, MaskedKernel):
-            of_edge = measure.of_kernel(layer) / candidate.edges
-            if isinstance(layer, MaskedDepthwiseConv2D):
-                linear += of_edge / candidate.channels
-            else:
-                square += of_edge / candidate.channels**2
-        elif isinstance(layer, BatchNorm):
-            linear += measure.of_channel
-    return square, linear
 
 
 def _path(encoding: Any) -> np.ndarray:

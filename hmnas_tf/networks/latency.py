@@ -93,7 +93,7 @@ class Latency(Cost):
     def _of_classifier(self, read: Any) -> Any:
         return 0.0 * read
 
-    def _of_cell(self, index: int, gates: Any, count: Any) -> Any:
+    def _of_operations(self, index: int, gates: Any, count: Any) -> Any:
         cell = self.supernet.cells[index]
         at = interpolation(count, widths(cell.channels, self.multiple))
         total = 0.0
@@ -101,7 +101,7 @@ class Latency(Cost):
             own = ops.take(gates, np.array(rows), axis=0)
             first, further = (ops.sum(ops.cast(part, gates.dtype) * at, axis=-1) for part in times)
             once = any_of(own)
-            total = total + ops.sum(first * once + further * (ops.sum(own, axis=0) - once))
+            total = total + first * once + further * (ops.sum(own, axis=0) - once)
         return total
 
     def _of_preprocess(self, index: int, source: int, count: Any, read: Any) -> Any:

@@ -27,12 +27,21 @@ def budgets(facts: Facts) -> Html:
     ]
     columns = ("Of", "Asked", "Reached", "Used", "Smallest network", "Whole supernet")
     parts: list[object] = [table("Budgets", columns, rows, words=1)]
-    there = {name: entry["parts"] for name, entry in entries.items() if "parts" in entry}
-    if there:
-        names = list(next(iter(there.values())))
-        columns = ("Part", *(name.replace("_", "-") for name in there))
-        rows = [(name, *(f"{own[name]:,}" for own in there.values())) for name in names]
-        parts.append(table("Where it went", columns, rows, words=1))
+    for caption, key, first in (
+        ("Where it went, by part", "parts", "Part"),
+        ("Where it went, by operation", "operations", "Operation"),
+    ):
+        there = {name: entry[key] for name, entry in entries.items() if key in entry}
+        if there:
+            columns = (first, *(name.replace("_", "-") for name in there))
+            own = [
+                (part, *(f"{costs[part]:,}" for costs in there.values()))
+                for part in next(iter(there.values()))
+            ]
+            parts.append(table(caption, columns, own, words=1))
+    if near := _nearest(entries):
+        columns = ("Next", "Change", *(name.replace("_", "-") for name in entries))
+        parts.append(table("What a change would have cost", columns, near, words=2))
     if facts.genotype is not None and facts.genotype.narrowed:
         plans = facts.genotype.topology.plans
         rows = [(f"cell {p.index}", f"{facts.genotype.channels(p.index)}", f"{p.channels}") for p in plans]
@@ -54,3 +63,17 @@ def budgets(facts: Facts) -> Html:
         )
     )
     return joined(*parts)
+
+
+def _nearest(entries: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Returns a row for the next smaller and the next larger network."""
+    first, *_ = entries.values()
+    return [
+        (
+            direction,
+            first[direction]["change"],
+            *(f"{entry[direction]['cost']:,}" for entry in entries.values()),
+        )
+        for direction in ("smaller", "larger")
+        if direction in first
+    ]

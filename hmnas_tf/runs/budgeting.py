@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from keras import ops
 
 from hmnas_tf.console.progress import counted
-from hmnas_tf.networks.cost import MEASURES, Cost, Count, Masks
+from hmnas_tf.networks.cost import Cost, Masks
+from hmnas_tf.networks.count import MEASURES, Count
 from hmnas_tf.networks.latency import Latency
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.latency import multiple_of, table_of, time_searched
 from hmnas_tf.runs.run import Run
 from hmnas_tf.stages.budgets import Budget, Pressure
+from hmnas_tf.stages.neighbours import neighbours
 from hmnas_tf.stages.projection import USED, project, smallest_cost
 
 UNITS = {"multiply_adds": "multiply-add", "parameters": "parameter"}  # one of it, in words
@@ -49,7 +53,7 @@ def cost_of(run: Run, supernet: Supernet, name: str, classes: int) -> Cost:
 def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
     """Returns the budgets of a run, and says what networks of its space cost at least and at most.
 
-    One that the whole supernet keeps is told and left out.
+    One that the whole supernet keeps is told: it is not binding.
 
     Args:
         run: with its settings.
@@ -62,9 +66,10 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
     budgets, entries = [], {}
     for name, asked in run.config.budgets.items():
         cost = cost_of(run, supernet, name, classes)
-        budget = Budget(name, float(asked), cost, float(cost(Masks.of(supernet).exact())))
+        whole = rounded(name, cost(Masks.of(supernet).exact()))
+        budget = Budget(name, float(asked), cost, whole)
         (smallest,) = smallest_cost(supernet, [budget], [1.0])
-        whole = rounded(name, budget.supernet)
+        budgets.append(budget)
         entries[name] = {"asked": asked, "smallest": rounded(name, smallest), "supernet": whole}
         run.say(
             f"budget: at most {amount(name, asked)}; the smallest network has {amount(name, smallest)}, the whole "
@@ -75,18 +80,20 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
                 f"max_{name}={asked} cannot be met: the smallest network of this search has {amount(name, smallest)}. "
                 "Ask for at least as many, or take a smaller --initial_channels or fewer --cells."
             )
-        if asked >= whole:
+        if not budget.binding:
             run.warn(
                 [f"max_{name}={asked} is no less than the whole supernet has: there is nothing to do for it."]
             )
-        else:
-            budgets.append(budget)
-    if len(budgets) > 1:
-        _require_together(supernet, budgets)
+    if len(binding := _binding(budgets)) > 1:
+        _require_together(supernet, binding)
     kept = run.folder.results.get("budgets", {})
     if entries:
         run.folder.update(budgets={name: kept.get(name, {}) | entry for name, entry in entries.items()})
     return budgets
+
+
+def _binding(budgets: Sequence[Budget]) -> list[Budget]:
+    return [budget for budget in budgets if budget.binding]
 
 
 def _require_together(supernet: Supernet, budgets: Sequence[Budget]) -> None:
@@ -103,44 +110,59 @@ def _require_together(supernet: Supernet, budgets: Sequence[Budget]) -> None:
 
 
 def pressure_of(run: Run, supernet: Supernet, budgets: Sequence[Budget], steps: int) -> Pressure | None:
-    """Returns what budgets do in mask search, None if there are none; call it in the strategy's scope."""
-    if not budgets:
+    """Returns what budgets do in mask search, None if none is binding; call it in the strategy's scope."""
+    binding, config = _binding(budgets), run.config
+    if not binding:
         return None
-    config = run.config
     return Pressure(
-        supernet, budgets, steps=steps, penalty=config.budget_penalty, drop_at=config.mask_drop_at
+        supernet, binding, steps=steps, penalty=config.budget_penalty, drop_at=config.mask_drop_at
     )
 
 
-def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget], classes: int) -> None:
+def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget]) -> None:
     """Brings what mask search has left within the budgets, exactly, and records what is reached.
 
     Args:
         run: with its settings.
         supernet: after mask search.
         budgets: of `budgets_of`.
-        classes: as there.
 
     Raises:
         InfeasibleError: if no network of the search space is measured to take so few milliseconds.
     """
-    costs = {budget.name: budget.cost for budget in budgets}
-    if budgets:
-        timed = MILLISECONDS in costs
-        moved = within_milliseconds(run, supernet, budgets) if timed else project(supernet, budgets)
+    if binding := _binding(budgets):
+        timed = any(budget.name == MILLISECONDS for budget in binding)
+        moved = within_milliseconds(run, supernet, binding) if timed else project(supernet, binding)
         run.say(
             f"budget: {counted(moved['gone'], 'mask')} of operations and channels had to go, {moved['back']} came back"
         )
-    masks, entries = Masks.of(supernet).exact(), dict(run.folder.results["budgets"])
-    for name, entry in entries.items():
-        cost = costs.get(name) or cost_of(run, supernet, name, classes)
-        stem, cells, classifier = cost.parts(masks)
-        by_part = {"stem": stem} | {f"cell {i}": c for i, c in enumerate(cells)} | {"classifier": classifier}
-        parts = {part: rounded(name, cost) for part, cost in by_part.items()}
-        reached = rounded(name, sum(parts.values()))
-        entries[name] = entry | {"reached": reached, "parts": parts}
-        run.say(f"budget: {amount(name, reached)} of {entry['asked']:,} asked for")
+    entries = dict(run.folder.results["budgets"])
+    nearest = neighbours(supernet, budgets)
+    for number, budget in enumerate(budgets):
+        found = reached(budget, supernet)
+        for direction, (change, costs) in nearest.items():
+            found[direction] = {"change": change, "cost": rounded(budget.name, costs[number])}
+        entry = entries[budget.name] | found
+        entries[budget.name] = entry
+        run.say(f"budget: {amount(budget.name, entry['reached'])} of {entry['asked']:,} asked for")
     run.folder.update(budgets=entries)
+
+
+def reached(budget: Budget, supernet: Supernet) -> dict[str, Any]:
+    """Returns for `results.json` what is reached of a budget, by part of the network and by operation."""
+    parts = budget.cost.parts(Masks.of(supernet).exact())
+    by_cell = {f"cell {i}": cost for i, cost in enumerate(parts.cells())}
+    names = supernet.topology.operations
+    by_operation = dict(zip(names, sum(ops.convert_to_numpy(own) for own in parts.operations), strict=True))
+    tables = {
+        "parts": {"stem": parts.stem} | by_cell | {"classifier": parts.classifier},
+        "operations": by_operation | {"preprocessing": sum(parts.preprocessings)},
+    }
+    found = {
+        table: {part: rounded(budget.name, cost) for part, cost in costs.items()}
+        for table, costs in tables.items()
+    }
+    return {"reached": rounded(budget.name, sum(found["parts"].values()))} | found
 
 
 def within_milliseconds(run: Run, supernet: Supernet, budgets: Sequence[Budget]) -> dict[str, int]:

@@ -36,7 +36,7 @@ class Budget:
     """An upper bound on a cost.
 
     Attributes:
-        name: of the cost, in `cost.MEASURES`.
+        name: of the cost, in `count.MEASURES`, or `latency_ms`.
         asked: the bound, in the cost's unit.
         cost: what masks cost.
         supernet: the cost of the whole supernet.
@@ -46,6 +46,11 @@ class Budget:
     asked: float
     cost: Cost
     supernet: float
+
+    @property
+    def binding(self) -> bool:
+        """Whether the whole supernet is above it."""
+        return self.asked < self.supernet
 
     @functools.cached_property
     def measured(self) -> Callable[[list, list], tuple[Any, list, list]]:

@@ -145,10 +145,23 @@ def project(supernet: Supernet, budgets: Sequence[Budget], asked: Sequence[float
     }
 
 
-def _price(item: Item, prices: tuple[list[np.ndarray], list[np.ndarray]], weights: np.ndarray) -> float:
+def price_of(item: Item, prices: Sequence[list[np.ndarray]], weights: np.ndarray) -> float:
+    """Returns what an item costs: the sum over budgets of its cost times their weights."""
     kind, number, place = item
     own = prices[0 if kind == OPERATION else 1][number]
     return float(weights @ own[(slice(None), *place)])
+
+
+def first_to_go(
+    selection: Selection, margins: Margins, prices: Sequence[list[np.ndarray]], weights: np.ndarray
+) -> Item | None:
+    """Returns what is the lowest above the threshold for what it costs, of what can go; None if nothing can."""
+    ranked = [
+        (margins.of(item) / price, item)
+        for item in selection.items(taken=True)
+        if (price := price_of(item, prices, weights)) > 0 and selection.can_go(item)
+    ]
+    return min(ranked)[1] if ranked else None
 
 
 def _shrink(selection: Selection, margins: Margins, bounds: np.ndarray) -> None:
@@ -159,13 +172,9 @@ def _shrink(selection: Selection, margins: Margins, bounds: np.ndarray) -> None:
         if not over.any():
             return
         weights = over / bounds
-        ranked = [
-            (margins.of(item) / price, item)
-            for item in selection.items(taken=True)
-            if (price := _price(item, prices, weights)) > 0 and selection.can_go(item)
-        ]
-        if ranked:
-            selection.put(min(ranked)[1], False)
+        item = first_to_go(selection, margins, prices, weights)
+        if item:
+            selection.put(item, False)
             continue
         selection.become_smallest(1.0 / bounds, margins)
         if (selection.measure()[0] > bounds).any():
@@ -180,7 +189,7 @@ def _fill(selection: Selection, margins: Margins, bounds: np.ndarray) -> None:
         low = np.max(totals / bounds) < USED
         ranked = []
         for item in selection.items(taken=False):
-            margin, price = margins.of(item), _price(item, prices, 1.0 / bounds)
+            margin, price = margins.of(item), price_of(item, prices, 1.0 / bounds)
             if item not in refused and price > 0 and (low or margin > 0):
                 ranked.append((margin / price if margin > 0 else margin, item))
         for _, item in sorted(ranked, reverse=True):
@@ -204,7 +213,7 @@ def _exchange(selection: Selection, margins: Margins, bounds: np.ndarray) -> boo
         return False
 
     def priced(items: Iterator[Item]) -> list[tuple[Item, float, float]]:
-        return [(item, _price(item, prices, 1.0 / bounds), margins.of(item)) for item in items]
+        return [(item, price_of(item, prices, 1.0 / bounds), margins.of(item)) for item in items]
 
     pairs = [
         (min(used + more - less, USED), gained - lost, new, old)

@@ -149,3 +149,12 @@ def test_importances_of_0_can_be_drawn(make_topology):
     (pieces,) = by_gid(figure, "operations-").values()
     assert len(pieces.get_segments()) == 2
     assert as_png(figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("channels", [0, 3, 8])
+def test_the_title_has_the_channels_that_are_left(channels, make_topology, make_cell):
+    topology = make_topology(2)
+    cell = CellGene(make_cell(topology, 1.0, 1.0).nodes, channels)
+    most = topology.plans[0].channels
+    expected = f"{channels} of {most} channels" if 0 < channels < most else f", {most} channels"
+    assert any(expected in text.get_text() for text in texts(draw_cell(topology, cell, index=0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +10,8 @@ import tensorflow as tf
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.networks import counting
-from hmnas_tf.networks.cost import MEASURES, Count, Masks
+from hmnas_tf.networks.cost import Masks
+from hmnas_tf.networks.count import MEASURES, Count
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import INPUTS, Topology, cell_edges
 
@@ -44,10 +46,13 @@ def exact(supernet: Supernet) -> Masks:
     return Masks.of(supernet).exact()
 
 
-def counted(supernet: Supernet) -> dict[str, int]:
-    genotype = genotype_of(supernet, "masks")
+def derived(supernet: Supernet) -> keras.Model:
     shape = (33, 33, 3) if supernet.topology.stem == "imagenet" else (9, 9, 3)
-    return counting.size_of(derive(supernet, genotype, shape))
+    return derive(supernet, genotype_of(supernet, "masks"), shape)
+
+
+def counted(supernet: Supernet) -> dict[str, int]:
+    return counting.size_of(derived(supernet))
 
 
 @pytest.mark.parametrize("share", [1.0, 0.7, 0.4, 0.15, 0.0])
@@ -58,6 +63,20 @@ def test_the_cost_is_the_count_of_the_derived_network(supernet, share):
         assert float(Count(supernet, name)(exact(supernet))) == size[key]
         assert float(Count(supernet, name)(Masks.of(supernet))) == pytest.approx(size[key], rel=1e-6)
     assert set(KEYS) == set(MEASURES)
+
+
+def test_operations_cost_what_they_have_on_all_edges(supernet):
+    draw(supernet, 3, 0.8)
+    cost = Count(supernet, "parameters")
+    parts = cost.parts(exact(supernet))
+    assert float(sum(parts.cells()) + parts.stem + parts.classifier) == counted(supernet)["params"]
+    names = list(supernet.topology.operations)
+    model = derived(supernet)
+    for index, own in enumerate(parts.operations):
+        for name, of_operation in zip(names, np.array(own), strict=True):
+            layers = [layer for layer in model.layers if layer.name.startswith(f"cell{index}_edge")]
+            own_layers = [layer for layer in layers if f"_{name}_" in layer.name]
+            assert of_operation == sum(counting.parameters(own.trainable_weights) for own in own_layers)
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -17,7 +17,8 @@ from hmnas_tf.data import training_batches
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.derivation.training_network import training_network
-from hmnas_tf.networks.cost import Count, Masks
+from hmnas_tf.networks.cost import Masks
+from hmnas_tf.networks.count import Count
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.budgets import Budget, Pressure

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.networks.cost import Count, Masks
+from hmnas_tf.networks.cost import Masks
+from hmnas_tf.networks.count import Count
 from hmnas_tf.stages.budgets import FLIPS, MEMORY, RAMP, SETTLING, Budget, Pressure
 from hmnas_tf.stages.mask_search import MaskSearch
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from hmnas_tf.config import LEAST_CHANNELS
-from hmnas_tf.networks.cost import Count, Masks
+from hmnas_tf.networks.cost import Masks
+from hmnas_tf.networks.count import Count
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.budgets import Budget
+from hmnas_tf.stages.neighbours import LARGER, SMALLER, neighbours
 from hmnas_tf.stages.projection import USED, project, smallest_cost
 
 OPERATIONS = ("sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3", "identity")
@@ -67,6 +69,30 @@ def test_a_budget_holds_and_is_used(name, seed, supernet, budgets):
     (cost,) = costs(supernet, [budget])
     assert USED * budget.asked <= cost <= budget.asked
     assert all(len(kept) >= LEAST_CHANNELS for kept in supernet.widths())
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_neighbours_differ_by_what_would_go_or_come_next(share, supernet, budgets):
+    random = np.random.default_rng(7)
+    set_masks(supernet, lambda shape: random.normal(6e-3, 1.5e-3, shape))
+    both = [asked(budgets["parameters"], share), asked(budgets["multiply_adds"], 0.9)]
+    project(supernet, both)
+    before = costs(supernet, both)
+    found = neighbours(supernet, both)
+    assert list(found) == [SMALLER, LARGER]
+    assert costs(supernet, both) == before
+    for direction, (change, changed) in found.items():
+        assert change.startswith("with " if direction == LARGER else "without ")
+        assert change.endswith(
+            ("of cell 0", "of cell 1", "of cell 2", "of cell 0, 1", "of cell 1, 2", "of cell 0, 2")
+        )
+        assert (changed > before).all() if direction == LARGER else (changed < before).all()
+    assert found[LARGER][1][0] > both[0].asked
+
+
+def test_the_whole_supernet_has_nothing_larger_beside_it(supernet, budgets):
+    set_masks(supernet, lambda shape: np.full(shape, 1e-2))
+    assert list(neighbours(supernet, [asked(budgets["parameters"], 1.5)])) == [SMALLER]
 
 
 def test_two_budgets_hold_together(supernet, budgets):
