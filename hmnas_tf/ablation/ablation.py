@@ -14,9 +14,8 @@ from hmnas_tf.config import Config
 from hmnas_tf.console.names import require_known
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.data import ImageDataset
+from hmnas_tf.runs.adoption import adopt
 from hmnas_tf.runs.preflight import check
-from hmnas_tf.runs.run import TITLES
-from hmnas_tf.stages import architecture_history, telemetry
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import held
@@ -158,25 +157,12 @@ def _run(
     if not folder.finished():
         for stage in offers:
             if stage not in folder.results["stages"] and stages[stage] in donors:
-                _adopt(folder, donors[stages[stage]], stage)
+                adopt(folder, donors[stages[stage]], stage)
         search(dataset, config, path, say=say)
         folder = RunFolder(path)
     for stage in offers:
         donors.setdefault(stages[stage], folder)
     return folder.results
-
-
-def _adopt(folder: RunFolder, donor: RunFolder, stage: str) -> None:
-    """Copies a finished stage of another run: its variables, its rows of metrics and history, last its results."""
-    atomic.write_bytes(folder.state(stage), donor.state(stage).read_bytes())
-    for row in telemetry.read_rows(donor.metrics):
-        if row["stage"] == TITLES[stage]:
-            telemetry.write_row(folder.metrics, row)
-    for line in architecture_history.read_history(donor.architecture):
-        if line["stage"] == TITLES[stage]:
-            architecture_history.write_line(folder.architecture, line)
-    budgets = {"budgets": donor.results["budgets"]} if "budgets" in donor.results else {}
-    folder.update(stages=folder.results["stages"] | {stage: donor.results["stages"][stage]}, **budgets)
 
 
 def _records(name: str, seed: int, results: Mapping[str, Any]) -> list[dict[str, Any]]:

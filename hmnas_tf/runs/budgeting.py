@@ -28,6 +28,10 @@ class InfeasibleError(ValueError):
     """No network of the search space is within the budgets."""
 
 
+class TooSlowError(InfeasibleError):
+    """No network that a search has led to is measured to take so few milliseconds; another search may do better."""
+
+
 def amount(name: str, cost: float) -> str:
     """Returns a cost in words.
 
@@ -128,7 +132,7 @@ def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget]) -> Non
         budgets: of `budgets_of`.
 
     Raises:
-        InfeasibleError: if no network of the search space is measured to take so few milliseconds.
+        TooSlowError: if no network is measured to take so few milliseconds.
     """
     if binding := _binding(budgets):
         timed = any(budget.name == MILLISECONDS for budget in binding)
@@ -175,7 +179,7 @@ def within_milliseconds(run: Run, supernet: Supernet, budgets: Sequence[Budget])
         As `project`.
 
     Raises:
-        InfeasibleError: if no network holds.
+        TooSlowError: if no network holds.
     """
     (own,) = (budget for budget in budgets if budget.name == MILLISECONDS)
     masks = [*supernet.architecture_masks, *supernet.width_masks]
@@ -212,7 +216,7 @@ def within_milliseconds(run: Run, supernet: Supernet, budgets: Sequence[Budget])
     holding = [each for each in tries if each["upper_ms"] <= own.asked]
     if not holding:
         least = min(each["upper_ms"] for each in tries)
-        raise InfeasibleError(
+        raise TooSlowError(
             f"max_latency_ms={own.asked:g} cannot be met: the fastest network that was found takes {least:.4g} ms. "
             "Ask for as many in another --workdir, or take a smaller --initial_channels or fewer --cells."
         )

@@ -19,7 +19,7 @@ from keras_tuner.engine.trial import Trial
 from hmnas_tf.runs.budgeting import InfeasibleError
 from hmnas_tf.stages.fit import DivergedError
 from hmnas_tf.storage import atomic
-from hmnas_tf.tuning.tuning_space import HYPERPARAMETERS, Interval
+from hmnas_tf.tuning.tuning_space import CHANGES_SPACE, HYPERPARAMETERS, Interval
 
 FACTOR = 3  # Hyperband's: one trial in three goes on, with three times the epochs
 EPOCHS = "tuner/epochs"  # Hyperband's word for how many epochs a trial has
@@ -139,6 +139,8 @@ class Tuner(BaseTuner):
         try:
             return dict(self.run(trial, Path(self.get_trial_dir(trial.trial_id)) / "run"))
         except (DivergedError, InfeasibleError) as error:
+            if type(error) is InfeasibleError and not CHANGES_SPACE & set(trial.hyperparameters.values):
+                raise errors.FatalError from error
             raise errors.FailedTrialError(str(error)) from error
         except Exception as error:
             raise errors.FatalError from error

@@ -77,6 +77,7 @@ HYPERPARAMETERS = {
     "weight_mask_crossing": Hyperparameter(0.1, 1, rates="relative"),
     "weight_mask_rate": Hyperparameter(0.2, 5, log=True, relative=True, rates="absolute"),
 }
+CHANGES_SPACE = {"initial_channels"}  # what a search can find, and so which budgets can be met
 
 
 def space(asked: Sequence[str], config: Config) -> dict[str, Interval]:

@@ -122,9 +122,13 @@ def test_every_trial_keeps_a_budget_or_has_failed(patterns, config, tmp_path):
         f"--budget_penalty={kept.values['budget_penalty']}"
         in (tmp_path / "kept" / "trials" / "trial_0" / "run" / "run.flags").read_text().splitlines()
     )
-    (failed,) = tune(patterns, dataclasses.replace(asked, max_parameters=1), tmp_path / "failed", tuning)
+    impossible = dataclasses.replace(asked, max_parameters=1)
+    of_spaces = dataclasses.replace(tuning, hyperparameters=("initial_channels:2:6",))
+    (failed,) = tune(patterns, impossible, tmp_path / "failed", of_spaces)
     assert failed.status == "failed"
     assert "max_parameters=1 cannot be met: the smallest network" in failed.reason
+    with pytest.raises(ValueError, match="max_parameters=1 cannot be met"):  # as all trials have one space
+        tune(patterns, impossible, tmp_path / "refused", tuning)
 
 
 def test_bounds_that_cannot_be_run_cost_nothing(patterns, config, tmp_path):

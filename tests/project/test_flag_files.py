@@ -125,6 +125,11 @@ def test_imagenet_is_the_papers(parse):
     assert config.finetune_schedule == "step"
 
 
+def test_mlperf_tinys_size_is_asked_for(parse):
+    config = parse(f"--flagfile={ROOT / 'flags' / 'cifar10_80k.flags'}")
+    assert config.budgets == {"parameters": 78_000, "multiply_adds": 12_500_000}
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_files_that_follow_a_table_use_the_papers_mask_rates(parse, name):
     config = parse(f"--flagfile={ROOT / 'flags' / name}.flags")
