@@ -29,6 +29,10 @@ RAMP = 0.75  # of the steps until mask rates drop: after it the bound is the bud
 MEMORY = 0.3  # of the stage: in this time the multiplier takes over what the excess pays
 SETTLING = 0.8  # of the stage: from then on a mask that goes to and fro stays where it is
 FLIPS = 3  # to and fro, that show it
+# Share of Adam's way that channels go. Adam moves all masks alike, but a channel's price, with all operations in it,
+# stands out of the noise much sooner than an operation's: at the same rate nearly all operations stay, on very few
+# channels.
+PACE = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Pressure(keras.layers.Layer):
             shape=(len(self.budgets),), initializer="zeros", name="multipliers", **own
         )
         self.watched = [*supernet.architecture_masks, *supernet.width_masks]
+        self.paces = [1.0] * len(supernet.architecture_masks) + [PACE] * len(supernet.width_masks)
         self.flips = [
             self.add_weight(shape=mask.shape, initializer="zeros", dtype="int32", name=f"flips_{i}", **own)
             for i, mask in enumerate(self.watched)
@@ -137,11 +142,17 @@ class Pressure(keras.layers.Layer):
         return [tf.convert_to_tensor(mask.value) for mask in self.watched]  # Keras would return the variables
 
     def settle(self, before: Sequence[Any], step: Any) -> None:
-        """Counts which masks have crossed the threshold in a step, and takes back those that do it too often."""
+        """Lets channels go slower, counts which masks cross the threshold, and takes back those that do it too often.
+
+        Args:
+            before: of `states`, before the optimizer's step.
+            step: from 0.
+        """
         late = ops.cast(step, "float32") >= SETTLING * self.steps
-        for mask, old, flips in zip(self.watched, before, self.flips, strict=True):
+        for mask, old, flips, pace in zip(self.watched, before, self.flips, self.paces, strict=True):
             tired = ops.logical_and(late, flips.value >= FLIPS)
-            new = ops.where(tired, old, mask.value)
+            moved = mask.value if pace == 1.0 else old + pace * (mask.value - old)
+            new = ops.where(tired, old, moved)
             crossed = (new > self.supernet.threshold) != (old > self.supernet.threshold)
             mask.assign(new)
             flips.assign(flips.value + ops.cast(crossed, "int32"))

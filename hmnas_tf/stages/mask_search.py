@@ -26,7 +26,7 @@ class MaskSearch(Stage):
         operation_price: training loss, in nats, that an operation of an edge must save to stay (DECISION). The loss of
             the supernet plus this price times the number of surviving operations is minimised; 0 is the paper's, which
             removes only what does harm, and in a supernet trained for a short time next to nothing does.
-        pressure: of budgets; then channels are searched too, with the rate of operations and edges.
+        pressure: of budgets; then channels are searched too, slower than operations and edges.
 
     Input of `fit`: (images, labels).
     """

@@ -9,7 +9,8 @@ import numpy as np
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import cell_edges
 from hmnas_tf.stages.budgets import Budget
-from hmnas_tf.stages.projection import CHANNEL, Item, Margins, Selection, first_to_go, price_of
+from hmnas_tf.stages.projection import first_to_go
+from hmnas_tf.stages.selection import CHANNEL, Item, Margins, Selection, price_of
 
 SMALLER, LARGER = "smaller", "larger"
 

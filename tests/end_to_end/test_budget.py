@@ -27,6 +27,7 @@ def config(make_config):
         operations=OPERATIONS,
         operation_price=0.0,
         mask_epochs=3,
+        architecture_mask_crossing=0.1,
         max_parameters=ASKED,
         max_multiply_adds=20_000,
     )

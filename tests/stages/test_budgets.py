@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from hmnas_tf.networks.cost import Masks
 from hmnas_tf.networks.count import Count
-from hmnas_tf.stages.budgets import FLIPS, MEMORY, RAMP, SETTLING, Budget, Pressure
+from hmnas_tf.stages.budgets import FLIPS, MEMORY, PACE, RAMP, SETTLING, Budget, Pressure
 from hmnas_tf.stages.mask_search import MaskSearch
 
 STEPS, KAPPA = 20, 12.0
@@ -89,9 +89,23 @@ def test_only_masks_move_and_they_fall(fresh, make_batch, values, bitwise_equal)
     assert float(pressure.multipliers.numpy()[0]) > 0
 
 
+def test_channels_go_slower_than_operations(fresh, make_batch):
+    """Adam's first step is its rate, whatever the gradient: down, where the price is all that counts."""
+    rate = 1e-4
+    search = make_search(
+        fresh, Pressure(fresh, [budget_of(fresh, share=0.1)], steps=STEPS, penalty=1e6), rate
+    )
+    search.optimizer.iterations.assign(STEPS - 4)
+    search.train_step(make_batch(0))
+    ways = [1e-2 - mask.numpy() for mask in fresh.width_masks]
+    np.testing.assert_allclose(np.concatenate(ways), PACE * rate, rtol=1e-3)
+    priced = fresh.encodings[0].operation_mask.numpy() - 1e-2
+    assert priced.min() == pytest.approx(-rate, rel=1e-3)
+
+
 def test_a_mask_that_goes_to_and_fro_stays_where_it_is(fresh):
     pressure = Pressure(fresh, [budget_of(fresh)], steps=STEPS, penalty=KAPPA)
-    late, mask = int(SETTLING * STEPS), fresh.width_masks[0]
+    late, mask = int(SETTLING * STEPS), fresh.encodings[0].edge_mask
 
     def move(values, step) -> np.ndarray:
         before = pressure.states()

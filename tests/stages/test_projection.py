@@ -71,6 +71,20 @@ def test_a_budget_holds_and_is_used(name, seed, supernet, budgets):
     assert all(len(kept) >= LEAST_CHANNELS for kept in supernet.widths())
 
 
+@pytest.mark.parametrize("share", [0.3, 0.15, 0.08])
+def test_a_budget_is_used_where_all_channels_are_far_above_the_threshold(share, supernet, budgets):
+    """An operation that is left out then costs more than what is free: several channels have to go for it."""
+    random = np.random.default_rng(1)
+    for mask in supernet.architecture_masks:
+        mask.assign(random.normal(4e-3, 1e-3, mask.shape))
+    for mask in supernet.width_masks:
+        mask.assign(np.full(mask.shape, 1e-2))
+    budget = asked(budgets["parameters"], share)
+    project(supernet, [budget])
+    (cost,) = costs(supernet, [budget])
+    assert USED * budget.asked <= cost <= budget.asked
+
+
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_neighbours_differ_by_what_would_go_or_come_next(share, supernet, budgets):
     random = np.random.default_rng(7)
