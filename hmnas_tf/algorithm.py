@@ -139,6 +139,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
             gradient_clip=config.gradient_clip,
             architecture_decay=config.architecture_decay,
             architecture_gradient=config.architecture_gradient,
+            operation_gradient=config.operation_gradient,
         )
     training = run.batches("supernet training", config.batch_size, of_weights)
     validation = run.batches(
@@ -178,6 +179,7 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[B
     steps = len(run.dataset.x_train) // config.batch_size
     total = steps * config.mask_epochs
     rates = learning_rates.mask_schedules(config, total)
+    rate = config.mask_weight_learning_rate
     with run.strategy.scope():
         stage = MaskSearch(
             supernet,
@@ -185,6 +187,10 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[B
             architecture_mask_optimizer=Adam(rates["architecture"]),
             operation_price=config.operation_price,
             pressure=pressure_of(run, supernet, budgets, total),
+            weight_optimizer=SGD(rate, momentum=config.weight_momentum) if rate else None,
+            weight_decay=config.weight_decay,
+            gradient_clip=config.gradient_clip,
+            operation_gradient=config.operation_gradient,
         )
     run.say(
         f"Stage 2 of 3, mask search: {counted(config.mask_epochs, 'epoch')} of {counted(steps, 'step')}; "

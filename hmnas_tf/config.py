@@ -118,6 +118,9 @@ class Config:
     )
     architecture_decay: float = _flag(1e-3, "L2 factor of alpha and beta, added to their gradient.", low=0)
     architecture_gradient: str = _flag("first_order", "How the gradient of alpha and beta is approximated.")
+    operation_gradient: str = _flag(
+        "mixed", "How an operation's weights learn in the supernet: as `mixed`, or as if `alone` (DECISION)."
+    )
     update_schedule: str = _flag(
         "cosine", "Shape of sigma(t), the probability of an architecture step (DECISION)."
     )
@@ -140,14 +143,17 @@ class Config:
     architecture_mask_crossing: float = _flag(
         0.5, "Stage fraction after which a steadily falling operation or edge mask is 0.", low=0.001, high=1
     )
+    mask_weight_learning_rate: float = _flag(
+        0.0,
+        "SGD rate of the network weights in mask search; 0 freezes them as the paper does (DECISION).",
+        low=0,
+    )
     operation_price: float = _flag(
         0.0,
         "Training loss, in nats, that an operation must save to survive; 0 is the paper's (DECISION).",
         low=0,
     )
-    max_parameters: int = _flag(
-        0, "Most parameters that the derived network may have; 0 is any number.", low=0
-    )
+    max_parameters: int = _flag(0, "Most parameters of the derived network; 0 is any number.", low=0)
     max_multiply_adds: int = _flag(
         0, "Most multiply-adds of one image that the derived network may need; 0 is any number.", low=0
     )
@@ -227,11 +233,6 @@ class Config:
             check_range(field, getattr(self, field.name))
             if field.metadata["path"]:
                 object.__setattr__(self, field.name, at_home(getattr(self, field.name), field.name))
-        if self.warmup_epochs >= self.supernet_epochs:
-            raise ValueError(
-                f"warmup_epochs={self.warmup_epochs} leaves no epoch of supernet_epochs={self.supernet_epochs} to "
-                "train alpha and beta in: make it smaller."
-            )
         if self.threshold >= MASK_INITIAL:
             raise ValueError(
                 f"threshold={self.threshold} would remove everything at once, because masks start at {MASK_INITIAL}: "

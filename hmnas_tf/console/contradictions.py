@@ -14,6 +14,16 @@ def check_together(settings: Any) -> None:
     Raises:
         ValueError: naming both settings, the value and what to do.
     """
+    if settings.warmup_epochs >= settings.supernet_epochs:
+        raise ValueError(
+            f"warmup_epochs={settings.warmup_epochs} leaves no epoch of supernet_epochs={settings.supernet_epochs} to "
+            "train alpha and beta in: make it smaller."
+        )
+    if settings.operation_gradient != "mixed" and settings.architecture_gradient == "second_order":
+        raise ValueError(
+            f"operation_gradient={settings.operation_gradient!r} and architecture_gradient='second_order' contradict "
+            "each other: the unrolled step is that of the mixed gradient; take 'first_order'."
+        )
     for name in ("initial_channels", "evaluation_channels"):
         if getattr(settings, name) % 2:
             raise ValueError(

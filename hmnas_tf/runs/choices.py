@@ -18,6 +18,7 @@ CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
     "finetune_schedule": NamesOf("hmnas_tf.stages.learning_rates", "FINETUNE_SCHEDULES"),
     "initial_weights": INITIAL_WEIGHTS,
     "latency_runtime": NamesOf("hmnas_tf.exporters.timing", "LATENCY_RUNTIMES"),
+    "operation_gradient": NamesOf("hmnas_tf.stages.operation_gradients", "OPERATION_GRADIENTS"),
     "mask_rates": NamesOf("hmnas_tf.stages.learning_rates", "MASK_RATES"),
     "stem": STEMS,
     "update_schedule": NamesOf("hmnas_tf.stages.update_schedules", "UPDATE_SCHEDULES"),

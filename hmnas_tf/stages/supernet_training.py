@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from hmnas_tf.layers.learning import MASKS, fixed
 from hmnas_tf.stages.hypergradients import HYPERGRADIENTS
+from hmnas_tf.stages.operation_gradients import OPERATION_GRADIENTS
 from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, gradients
 
 
@@ -29,6 +30,7 @@ class SupernetTraining(Stage):
         gradient_clip: global norm; 0 is no clipping.
         architecture_decay: L2 factor of the architecture parameters.
         architecture_gradient: name in `HYPERGRADIENTS`.
+        operation_gradient: name in `OPERATION_GRADIENTS`.
 
     Input of `fit`: ((images, labels) to train the weights, (images, labels) to train the architecture).
     """
@@ -44,6 +46,7 @@ class SupernetTraining(Stage):
         gradient_clip: float,
         architecture_decay: float,
         architecture_gradient: str = "first_order",
+        operation_gradient: str = "mixed",
     ):
         super().__init__(supernet, name="supernet_training")
         self.decisions = np.asarray(decisions, bool)
@@ -51,6 +54,7 @@ class SupernetTraining(Stage):
         self.gradient_clip = gradient_clip
         self.architecture_decay = architecture_decay
         self.hypergradient = HYPERGRADIENTS[architecture_gradient]
+        self.scaled = OPERATION_GRADIENTS[operation_gradient]
         self.architecture_loss = keras.metrics.Mean("architecture_loss")
         self.architecture_steps = keras.metrics.Sum("architecture_steps")
         weight_optimizer.build(supernet.network_weights)
@@ -94,6 +98,7 @@ class SupernetTraining(Stage):
     def _weight_step(self, images, labels) -> dict[str, Any]:
         weights = self.network.network_weights
         loss, found, logits = gradients(lambda: self.loss_and_logits(images, labels), weights)
-        found = add_decay(clip(found, self.gradient_clip), weights, self.weight_decay)
+        found = self.scaled(self.network, clip(found, self.gradient_clip))
+        found = add_decay(found, weights, self.weight_decay)
         apply(self.optimizer, found, weights)
         return self.count(loss, labels, logits)

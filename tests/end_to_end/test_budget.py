@@ -30,6 +30,8 @@ def config(make_config):
         architecture_mask_crossing=0.1,
         max_parameters=ASKED,
         max_multiply_adds=20_000,
+        operation_gradient="alone",
+        mask_weight_learning_rate=0.05,
     )
 
 

@@ -14,12 +14,15 @@ from hmnas_tf.stages.stage import cross_entropy
 WEIGHT_RATE, ARCHITECTURE_RATE = 1e-3, 1e-4
 
 
-def make_search(supernet, weight_rate=WEIGHT_RATE, architecture_rate=ARCHITECTURE_RATE, price=0.0):
+def make_search(
+    supernet, weight_rate=WEIGHT_RATE, architecture_rate=ARCHITECTURE_RATE, price=0.0, **learning
+):
     return MaskSearch(
         supernet,
         weight_mask_optimizer=keras.optimizers.Adam(weight_rate),
         architecture_mask_optimizer=keras.optimizers.Adam(architecture_rate),
         operation_price=price,
+        **learning,
     )
 
 
@@ -40,6 +43,23 @@ def test_only_real_masks_change(make_supernet, make_batch, values, bitwise_equal
         search.train_step(make_batch(seed))
     assert bitwise_equal(values(frozen), before)
     assert all((a != b).any() for a, b in zip(values(supernet.real_masks), masks, strict=True))
+
+
+def test_weights_follow_the_masks_if_they_have_an_optimizer(make_supernet, make_batch, values):
+    frozen, learning = make_supernet(), make_supernet()
+    batch = make_batch(0)
+    weights = [variable.value for variable in learning.network_weights]
+    with tf.GradientTape() as tape:
+        loss = cross_entropy(batch[1], learning(batch[0], training=True))
+    expected = [w - 0.05 * (g + 0.1 * w) for w, g in zip(weights, tape.gradient(loss, weights), strict=True)]
+    search = make_search(learning, weight_optimizer=keras.optimizers.SGD(0.05), weight_decay=0.1)
+    for stage in (search, make_search(frozen)):
+        stage.train_step(batch)
+    for weight, value in zip(learning.network_weights, expected, strict=True):
+        np.testing.assert_allclose(weight.numpy(), value, rtol=1e-4, atol=1e-6)
+    for one, other in zip(values(learning.real_masks), values(frozen.real_masks), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert len(search.optimizers) == 3
 
 
 def test_the_two_optimizers_have_rates_of_their_own(make_supernet, make_batch):
