@@ -111,11 +111,12 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
     )
     steps = len(of_weights) // config.batch_size
     total = steps * config.supernet_epochs
+    warmup = config.warmup_epochs if len(of_architecture) else config.supernet_epochs
     table = decisions(
         config.update_schedule,
         final=config.update_probability_final,
         steps=total,
-        warmup_steps=steps * config.warmup_epochs,
+        warmup_steps=steps * warmup,
         seed=run.seed("decisions"),
     )
     run.say(
@@ -142,9 +143,10 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
             operation_gradient=config.operation_gradient,
         )
     training = run.batches("supernet training", config.batch_size, of_weights)
-    validation = run.batches(
-        "architecture training", run.largest_batch(len(of_architecture)), of_architecture
-    )
+    validation = training  # unused
+    if len(of_architecture):
+        batch_size = run.largest_batch(len(of_architecture))
+        validation = run.batches("architecture training", batch_size, of_architecture)
     run.fit(
         "supernet",
         stage,
@@ -152,7 +154,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
         epochs=config.supernet_epochs,
         steps_per_epoch=steps,
         meter=meter,
-        observers=[Importances(supernet, warmup_epochs=config.warmup_epochs, warn=run.warn)],
+        observers=[Importances(supernet, warmup_epochs=warmup, warn=run.warn)],
         searched=supernet,
     )
     meter.estimate_statistics()

@@ -101,7 +101,7 @@ class Config:
     supernet_epochs: int = _flag(100, "Epochs of supernet training.", low=1)
     warmup_epochs: int = _flag(10, "First epochs in which alpha and beta stay as they are.", low=0)
     validation_fraction: float = _flag(
-        0.2, "Share of the training set that trains alpha and beta.", low=0, high=0.9
+        0.2, "Share of the training set that trains alpha and beta; 0 is none.", low=0, high=0.9
     )
     weight_learning_rate: float = _flag(0.1, "Initial SGD rate of the network weights, cosine to 0.", low=0)
     weight_momentum: float = _flag(0.9, "SGD momentum of the network weights.", low=0, high=0.999)

@@ -111,6 +111,10 @@ def test_infinity_is_refused_by_name(field):
     ("settings", "parts"),
     [
         (dict(warmup_epochs=5, supernet_epochs=5), ("warmup_epochs=5", "supernet_epochs=5", "smaller")),
+        (
+            dict(operation_gradient="alone", architecture_gradient="second_order"),
+            ("operation_gradient='alone'", "architecture_gradient='second_order'", "first_order"),
+        ),
         (dict(supernet_epochs=3), ("warmup_epochs=10", "supernet_epochs=3", "smaller")),
         (dict(threshold=1e-2), ("threshold=0.01", "masks start at 0.01", "smaller")),
         (dict(threshold=1), ("threshold=1", "smaller")),

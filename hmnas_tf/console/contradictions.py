@@ -14,7 +14,7 @@ def check_together(settings: Any) -> None:
     Raises:
         ValueError: naming both settings, the value and what to do.
     """
-    if settings.warmup_epochs >= settings.supernet_epochs:
+    if settings.validation_fraction and settings.warmup_epochs >= settings.supernet_epochs:
         raise ValueError(
             f"warmup_epochs={settings.warmup_epochs} leaves no epoch of supernet_epochs={settings.supernet_epochs} to "
             "train alpha and beta in: make it smaller."

@@ -125,7 +125,7 @@ def split_indices(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.nd
 
     Args:
         n: number of examples.
-        fraction: share of the second part, 0 < fraction < 1; 0.2 in the paper (section 4).
+        fraction: share of the second part, 0 <= fraction < 1; 0.2 in the paper (section 4).
         seed: of the permutation.
 
     Returns:
@@ -133,10 +133,10 @@ def split_indices(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.nd
         fraction).
 
     Raises:
-        ValueError: one of the two parts would be empty.
+        ValueError: one of the two parts would be empty, other than the second by a fraction of 0.
     """
     count = round(n * fraction)
-    if not 0 < count < n:
+    if not 0 < count < n and fraction:
         raise ValueError(
             f"splitting {n} examples by {fraction} leaves {n - count} and {count}: "
             "both parts need at least one; use more examples or a fraction further from 0 and 1"

@@ -43,7 +43,8 @@ def budgets(facts: Facts) -> Html:
         columns = ("Next", "Change", *(name.replace("_", "-") for name in entries))
         parts.append(table("What a change would have cost", columns, near, words=2))
     if facts.genotype is not None and facts.genotype.narrowed:
-        plans = facts.genotype.topology.plans
+        needed = facts.genotype.needed_cells()
+        plans = [plan for plan in facts.genotype.topology.plans if plan.index in needed]
         rows = [(f"cell {p.index}", f"{facts.genotype.channels(p.index)}", f"{p.channels}") for p in plans]
         parts.append(table("Channels", ("Cell", "Kept", "Of"), rows, words=1))
     latency = facts.results.get("latency", {})

@@ -137,20 +137,18 @@ def test_evaluation_counts_every_image_once(batch_size):
     assert np.isfinite(images).all()
 
 
-@pytest.mark.parametrize(("n", "fraction"), [(50_000, 0.2), (1442, 0.2), (7, 0.5), (2, 0.4)])
+@pytest.mark.parametrize(("n", "fraction"), [(50_000, 0.2), (1442, 0.2), (7, 0.5), (2, 0.4), (9, 0.0)])
 def test_split_is_a_seeded_partition(n, fraction):
     train, validation = split_indices(n, fraction, seed=3)
     assert len(validation) == round(n * fraction)
     assert np.array_equal(np.sort(np.concatenate([train, validation])), np.arange(n))
     again = split_indices(n, fraction, seed=3)
     assert np.array_equal(train, again[0])
-    if n > 7:
+    if n > 7 and fraction:
         assert not np.array_equal(train, split_indices(n, fraction, seed=4)[0])
 
 
-@pytest.mark.parametrize(
-    ("n", "fraction"), [(1, 0.5), (10, 0.01), (10, 0.99), (0, 0.2), (10, 0.0), (10, 1.5)]
-)
+@pytest.mark.parametrize(("n", "fraction"), [(1, 0.5), (10, 0.01), (10, 0.99), (0, 0.2), (10, 1.5)])
 def test_split_refuses_an_empty_part(n, fraction):
     with pytest.raises(ValueError, match=f"splitting {n} examples by {fraction} leaves"):
         split_indices(n, fraction, seed=0)

@@ -30,6 +30,7 @@ def config(make_config):
         architecture_mask_crossing=0.1,
         max_parameters=ASKED,
         max_multiply_adds=20_000,
+        validation_fraction=0.0,
         operation_gradient="alone",
         mask_weight_learning_rate=0.05,
     )
@@ -64,6 +65,15 @@ def test_widths_are_written_and_built(small):
     report = (small.workdir / "report.html").read_text(encoding="utf-8")
     assert "Asked and reached" in report
     assert "700" in report
+
+
+@pytest.mark.slow
+def test_without_images_of_their_own_alpha_and_beta_stay_as_they_are(small):
+    with (small.workdir / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == "supernet training"]
+    assert rows
+    assert {float(row["architecture_steps"]) for row in rows} == {0.0}
+    assert len({row["operation_entropy"] for row in rows}) == 1
 
 
 @pytest.mark.slow
