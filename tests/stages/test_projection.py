@@ -71,18 +71,19 @@ def test_a_budget_holds_and_is_used(name, seed, supernet, budgets):
     assert all(len(kept) >= LEAST_CHANNELS for kept in supernet.widths())
 
 
-@pytest.mark.parametrize("share", [0.3, 0.15, 0.08])
-def test_a_budget_is_used_where_all_channels_are_far_above_the_threshold(share, supernet, budgets):
-    """An operation that is left out then costs more than what is free: several channels have to go for it."""
-    random = np.random.default_rng(1)
-    for mask in supernet.architecture_masks:
-        mask.assign(random.normal(4e-3, 1e-3, mask.shape))
-    for mask in supernet.width_masks:
-        mask.assign(np.full(mask.shape, 1e-2))
-    budget = asked(budgets["parameters"], share)
-    project(supernet, [budget])
-    (cost,) = costs(supernet, [budget])
-    assert USED * budget.asked <= cost <= budget.asked
+@pytest.mark.parametrize("size", [900, 1200])
+def test_several_things_go_for_one_that_needs_more_than_is_free(size):
+    """All channels are far above the threshold; without this 82 and 93 % of the budgets are used."""
+    topology = Topology(
+        initial_channels=4, cells=2, nodes=1, operations=("sep_conv_3x3", "max_pool_3x3", "identity")
+    )
+    small = Supernet(topology, 4, width_masks=True)
+    small.build((None, 8, 8, 3))
+    cost = Count(small, "parameters")
+    budget = Budget("parameters", size, cost, float(cost(Masks.of(small).exact())))
+    project(small, [budget])
+    (reached,) = costs(small, [budget])
+    assert USED * size <= reached <= size
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
