@@ -33,7 +33,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     flags.DEFINE_integer(
         "scratch_epochs",
         0,
-        "Epochs of networks that start from random weights; 0 gives each row the same number after supernet training.",
+        "Epochs of networks that start from random weights; 0 gives every row the same total, the supernet's included.",
         lower_bound=0,
         **into,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hmnas_tf.ablation.ablation_table import STAGE_ROWS, csv_text, draw, markdown
+from hmnas_tf.ablation.ablation_table import STAGE_ROWS, WHOLE_METHOD, csv_text, draw, markdown
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
 from hmnas_tf.console.names import require_known
@@ -82,7 +82,9 @@ def ablate(
 
     Each cell is a run of `search` in the folder `VARIANT/seedN`. Cells that need the same supernet, or the same masks,
     share them: the first of them trains it. Called again it goes on where it stopped; the tables are written after
-    every cell.
+    every cell. Where a budget is asked for, hand-ruled and random networks are made as wide as it allows. Hand rules
+    read alpha: they have it trained as the paper does even where the masks go without (`validation_fraction=0`,
+    `operation_gradient`). A budget of milliseconds is for learned masks only.
 
     Args:
         dataset: images and labels.
@@ -90,8 +92,8 @@ def ablate(
         workdir: folder of all runs.
         variants: names in `VARIANTS`.
         seeds: repetitions, from `config.seed` on.
-        scratch_epochs: of networks from random weights; 0 is as many as fine-tuning has, and as mask search has if they
-            go without, so that after supernet training every row has the same number of epochs.
+        scratch_epochs: of networks from random weights; 0 is as many as fine-tuning has and the stages that they go
+            without, so that every row has the same number of epochs, the supernet's included.
         scratch_learning_rate: their initial rate.
         say: shows a line of progress.
 
@@ -129,12 +131,16 @@ def _config(
 ) -> Config:
     """Returns the settings of one cell."""
     changes = dict(variant.changes) | {"seed": seed}
+    masks = changes["derivation"] == "masks"
     if variant.from_scratch:
-        without_masks = 0 if changes["derivation"] == "masks" else config.mask_epochs
-        changes["finetune_epochs"] = scratch_epochs or config.finetune_epochs + without_masks
+        left = config.finetune_epochs + (0 if masks else config.mask_epochs)
+        left += config.supernet_epochs if changes["derivation"] == "random" else 0
+        changes["finetune_epochs"] = scratch_epochs or left
         changes["finetune_learning_rate"] = scratch_learning_rate
-    if changes["derivation"] != "masks":
-        changes |= {f"max_{name}": 0 for name in config.budgets}  # only learned masks can keep a budget
+    if not masks:  # only learned masks can keep milliseconds, only hand rules need alpha
+        plain = {field.name: field.default for field in dataclasses.fields(Config)}
+        changes |= {name: plain[name] for name in ("max_latency_ms", "operation_gradient")}
+        changes["validation_fraction"] = config.validation_fraction or plain["validation_fraction"]
     if not variant.at_evaluation_scale:
         changes |= {"evaluation_cells": 0, "evaluation_channels": 0}
     return dataclasses.replace(config, **changes)
@@ -149,10 +155,8 @@ def _run(
 ) -> dict[str, Any]:
     """Runs a cell, with the stages that another cell has trained already, and offers its own to later ones."""
     folder = RunFolder(path, config, dataset.describe())
-    stages = {
-        "supernet": (config.seed, config.edge_softmax),
-        "searched": (config.seed, config.edge_softmax, "masks"),
-    }
+    shared = (config.seed, config.edge_softmax, config.validation_fraction, config.operation_gradient)
+    stages = {"supernet": shared, "searched": (*shared, "masks")}
     offers = ["supernet"] * config.searches + ["searched"] * (config.derivation == "masks")
     if not folder.finished():
         for stage in offers:
@@ -174,7 +178,7 @@ def _records(name: str, seed: int, results: Mapping[str, Any]) -> list[dict[str,
     }
     keys = ("test_error", "params", "params_nonzero", "flops", "epochs", "seconds")
     records = [{"variant": name, "seed": seed} | {key: (stages["finetuned"] | whole)[key] for key in keys}]
-    if name == "multi_level_masks":
+    if name == WHOLE_METHOD:
         records += [
             {"variant": row, "seed": seed} | {key: stages[stage][key] for key in keys}
             for stage, row in STAGE_ROWS.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 from hmnas_tf.storage import atomic
 
+WHOLE_METHOD = "multi_level_masks"
 STAGE_ROWS = {
     "supernet": "stage_supernet",
     "searched": "stage_searched",
@@ -44,7 +46,9 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markdown(records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """Returns one row a variant: mean and standard deviation over its seeds.
+    """Returns one row a variant: mean and standard deviation over its seeds, and how its error differs from HM-NAS'.
+
+    The difference is the mean over the seeds that both have, with the standard error of that mean.
 
     Args:
         records: as in the CSV file.
@@ -54,6 +58,7 @@ def markdown(records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) ->
         "variant",
         "seeds",
         "test error %",
+        "points more than HM-NAS, paired, ± s.e.",
         "parameters",
         "non-zero",
         "multiply-adds",
@@ -62,6 +67,7 @@ def markdown(records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) ->
     )
     heads += ("paper, CIFAR-10",)
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    of_masks = [record for record in records if record["variant"] == WHOLE_METHOD]
     for name, title in (dict(titles) | STAGE_TITLES).items():
         rows = [record for record in records if record["variant"] == name]
         if rows:
@@ -69,12 +75,23 @@ def markdown(records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) ->
                 title,
                 str(len(rows)),
                 _mean(rows, "test_error", ".2f"),
+                "" if name in STAGE_TITLES else _paired(rows, of_masks),
                 *(_mean(rows, key, ",.0f") for key in ("params", "params_nonzero", "flops")),
                 *(_mean(rows, key, ",.0f", deviation=False) for key in ("epochs", "seconds")),
                 PAPER[name],
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _paired(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
+    """Returns by how many points the errors of `rows` are above those of other records with the same seeds."""
+    errors = {other["seed"]: other["test_error"] for other in others}
+    differences = [row["test_error"] - errors[row["seed"]] for row in rows if row["seed"] in errors]
+    if len(differences) < 2 or not any(differences):
+        return ""
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return f"{statistics.mean(differences):+.2f} ± {error:.2f}"
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], key: str, form: str, *, deviation: bool = True) -> str:

@@ -53,16 +53,19 @@ def check_together(settings: Any) -> None:
 
 
 def _check_budgets(settings: Any) -> None:
-    """Refuses budgets that nothing could keep: they are met by learned masks, and by widths that masks make."""
+    """Refuses budgets that nothing could keep: they are met by learned masks, or by the width of new cells."""
     name = f"max_{next(iter(settings.budgets))}"
     wanted = f"{name}={getattr(settings, name)}"
-    for setting, plain, remedy in (
+    by_masks = settings.derivation == "masks"
+    contradicting = [
         ("genotype", "", "a given architecture has the size it has: leave the budget out"),
         ("operation_price", 0.0, "the budget sets prices itself: leave the price out"),
         ("partial_channels", 1, "channels that pass operations by cannot be masked: leave it at 1"),
-        ("evaluation_cells", 0, "the budget is of the searched network: leave it at 0"),
-        ("evaluation_channels", 0, "the budget is of the searched network: leave it at 0"),
-    ):
+        ("evaluation_channels", 0, "the budget says how wide the network is: leave it at 0"),
+    ]
+    if by_masks:
+        contradicting.append(("evaluation_cells", 0, "the budget is of the searched network: leave it at 0"))
+    for setting, plain, remedy in contradicting:
         value = getattr(settings, setting)
         if value != plain:
             raise ValueError(f"{wanted} and {setting}={value!r} contradict each other: {remedy}.")
@@ -71,8 +74,14 @@ def _check_budgets(settings: Any) -> None:
             f"max_latency_ms={settings.max_latency_ms} is measured on the exported file, but formats="
             f"{','.join(settings.formats)!r} has no {settings.latency_runtime}: add it."
         )
-    if settings.derivation != "masks":
+    if not by_masks and settings.initial_weights != "random":
         raise ValueError(
             f"{wanted} and derivation={settings.derivation!r} contradict each other: only learned masks can meet a "
-            "budget; take derivation='masks', or leave the budget out."
+            "budget with inherited weights; take derivation='masks', or initial_weights='random' to have the cells "
+            "made as wide as the budget allows."
+        )
+    if not by_masks and settings.max_latency_ms:
+        raise ValueError(
+            f"max_latency_ms={settings.max_latency_ms} and derivation={settings.derivation!r} contradict each other: "
+            "only learned masks can meet a budget of milliseconds; take derivation='masks', or another budget."
         )

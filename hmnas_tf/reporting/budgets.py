@@ -21,7 +21,7 @@ def budgets(facts: Facts) -> Html:
             f"{entry['reached']:,}" if "reached" in entry else "",
             f"{100 * entry['reached'] / entry['asked']:.1f} %" if "reached" in entry else "",
             f"{entry['smallest']:,}",
-            f"{entry['supernet']:,}",
+            f"{entry['supernet']:,}" if "supernet" in entry else "",
         )
         for name, entry in entries.items()
     ]

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from hmnas_tf.console.progress import counted
+from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks.cost import Cost, Masks
 from hmnas_tf.networks.count import MEASURES, Count
 from hmnas_tf.networks.latency import Latency
@@ -55,7 +56,7 @@ def cost_of(run: Run, supernet: Supernet, name: str, classes: int) -> Cost:
 
 
 def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
-    """Returns the budgets of a run, and says what networks of its space cost at least and at most.
+    """Returns the budgets that masks have to keep, and says what networks of its space cost at least and at most.
 
     One that the whole supernet keeps is told: it is not binding.
 
@@ -68,6 +69,8 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
         InfeasibleError: if a budget, or all of them together, cannot be met; it names the smallest that can.
     """
     budgets, entries = [], {}
+    if run.config.derivation not in READ_MASKS:  # see `widths`
+        return budgets
     for name, asked in run.config.budgets.items():
         cost = cost_of(run, supernet, name, classes)
         whole = rounded(name, cost(Masks.of(supernet).exact()))

@@ -13,6 +13,7 @@ from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.reporting.results_table import derivation_lines
 from hmnas_tf.runs.preflight import given_genotype, topology_of
 from hmnas_tf.runs.run import Run
+from hmnas_tf.runs.widths import within_budgets
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.topology import sharing_groups
 from hmnas_tf.stages.fine_tuning import Regularization
@@ -40,6 +41,8 @@ def architecture(run: Run, supernet: Supernet | None) -> Genotype:
         groups = sharing_groups(topology.plans, config.cell_sharing)
         genotype = random_genotype(topology, groups, run.seed("derivation"))
     genotype = genotype.resized(cells=config.evaluation_cells, initial_channels=config.evaluation_channels)
+    if config.budgets and config.derivation not in READ_MASKS:
+        genotype = within_budgets(run, genotype)
     path = run.folder.genotype
     if config.genotype and path.exists() and Genotype.loads(path.read_text(encoding="utf-8")) != genotype:
         raise ValueError(

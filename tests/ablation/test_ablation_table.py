@@ -33,7 +33,14 @@ def cells(name: str) -> list[str]:
 def test_a_row_is_the_mean_and_the_sample_deviation_over_seeds():
     row = cells("multi_level_masks")
     assert row[1:3] == ["3", f"{np.mean([2, 3, 7]):.2f} ± {np.std([2, 3, 7], ddof=1):.2f}"]
-    assert row[3:] == ["1,010 ± 10", "900 ± 0", "123,456 ± 0", "7", "12", PAPER["multi_level_masks"]]
+    assert row[3:] == ["", "1,010 ± 10", "900 ± 0", "123,456 ± 0", "7", "12", PAPER["multi_level_masks"]]
+
+
+def test_errors_are_compared_with_the_whole_methods_seed_by_seed():
+    records = [*RECORDS, *(record("multi_level_top2", seed, 4.0) for seed in (2, 1, 5))]
+    differences = [4.0 - 7.0, 4.0 - 3.0]
+    (line,) = (line for line in markdown(records, TITLES).splitlines() if TITLES["multi_level_top2"] in line)
+    assert line.split(" | ")[3] == f"{np.mean(differences):+.2f} ± {np.std(differences, ddof=1) / 2**0.5:.2f}"
 
 
 def test_one_seed_has_no_deviation_and_rows_without_runs_are_left_out():

@@ -95,7 +95,30 @@ def test_hand_ruled_and_random_networks_have_evaluation_size_and_equal_epochs(fi
     # supernet 3; then mask search and fine-tuning 1 + 1, or 2 from scratch
     assert epochs["multi_level_masks"] == epochs["multi_level_top2"] == epochs["single_level_top2"] == 5
     assert epochs["masks_random_weights"] == 5
-    assert epochs["random"] == 2  # no supernet
+    assert epochs["random"] == 5  # no supernet: all of them for the network
+
+
+def test_with_a_budget_all_networks_have_its_size_and_hand_rules_still_read_alpha(
+    patterns, make_config, tmp_path
+):
+    variants = ["multi_level_masks", "multi_level_top2", "random"]
+    changes = dict(
+        nodes=2, finetune_epochs=1, validation_fraction=0.0, operation_gradient="alone", formats=("keras",)
+    )
+    config = make_config(max_parameters=1000, max_multiply_adds=90_000, **changes)
+    records = ablate(patterns, config, tmp_path, variants=variants, seeds=1)
+    costs = {r["variant"]: (r["params"], r["flops"]) for r in records if not r["variant"].startswith("stage")}
+    assert set(costs) == set(variants)
+    for params, flops in costs.values():
+        assert params <= 1000
+        assert flops <= 90_000
+        assert max(params / 1000, flops / 90_000) > 0.9
+    trained = results(tmp_path, "multi_level_top2")["stages"]["supernet"]
+    assert trained != results(tmp_path, "multi_level_masks")["stages"]["supernet"]
+    entry = results(tmp_path, "random")["budgets"]["parameters"]
+    assert entry["smallest"] < entry["reached"] == costs["random"][0]
+    page = (tmp_path / "random" / "seed0" / "report.html").read_text(encoding="utf-8")
+    assert "Asked and reached" in page
 
 
 def test_a_finished_ablation_is_only_read_and_more_seeds_go_on(finished, patterns, config, monkeypatch):

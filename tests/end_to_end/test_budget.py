@@ -140,6 +140,14 @@ def test_more_than_the_supernet_is_told(config, patterns, run, tmp_path):
     [
         (dict(operation_price=0.1), "max_parameters=700 and operation_price=0.1 contradict each other"),
         (dict(derivation="top2"), "derivation='top2' contradict"),
+        (
+            dict(derivation="top2", initial_weights="random", max_latency_ms=1.0, formats=("keras", "onnx")),
+            "max_latency_ms=1.0 and derivation='top2' contradict",
+        ),
+        (
+            dict(derivation="random", initial_weights="random", evaluation_channels=8),
+            "evaluation_channels=8 contradict",
+        ),
         (dict(partial_channels=2), "partial_channels=2 contradict"),
         (dict(genotype="DARTS_V2", initial_weights="random"), "genotype='DARTS_V2' contradict"),
         (dict(evaluation_channels=8, initial_weights="random"), "evaluation_channels=8 contradict"),
