@@ -9,9 +9,8 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.commands import recorded
-from hmnas_tf.console.mistakes import expected, in_words
+from hmnas_tf.commands.rewriting import rewrite_report
 from hmnas_tf.storage.possession import require_writable
-from hmnas_tf.storage.run_folder import RunFolder
 
 
 def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
@@ -23,19 +22,7 @@ def run(workdir: Path) -> None:
     """Runs the command."""
     config = recorded.settings(workdir, recorded.place())
     require_writable(workdir, "report.html")
-    command_line.load_tensorflow()
-    from hmnas_tf.runs.run_report import judge, write_report
-
-    folder, judgement, unjudged = RunFolder(workdir), None, ""
-    if folder.finished():  # before, there is no network to show the images to
-        try:
-            judgement = judge(folder, recorded.images(config, say))
-        except Exception as error:
-            if not isinstance(error, expected()):
-                raise
-            unjudged = f"The test images could not be shown to the network again: {in_words(error)}"
-            command_line.complain("report", unjudged)
-    say(f"report: {write_report(folder, config, judgement, unjudged=unjudged)}")
+    rewrite_report("report", workdir, config, lambda: recorded.images(config, say))
 
 
 def main() -> None:

@@ -67,6 +67,19 @@ VARIANTS = {  # in the order in which one can use what another has trained
 }
 
 
+OF_SUPERNET = (
+    "seed",
+    "edge_softmax",
+    "validation_fraction",
+    "operation_gradient",
+)  # settings that variants differ in
+
+
+def shares_supernet(one: Config, other: Config) -> bool:
+    """Returns whether two rows train the same supernet."""
+    return all(getattr(one, name) == getattr(other, name) for name in OF_SUPERNET)
+
+
 def ablate(
     dataset: ImageDataset,
     config: Config,
@@ -108,7 +121,7 @@ def ablate(
     order = [name for name in VARIANTS if name in variants]
     cells = [(config.seed + number, name) for number in range(seeds) for name in order]
     scratch = (scratch_epochs, scratch_learning_rate)
-    configs = {(seed, name): _config(config, VARIANTS[name], seed, *scratch) for seed, name in cells}
+    configs = {(seed, name): config_of(config, VARIANTS[name], seed, *scratch) for seed, name in cells}
     for setting in configs.values():  # before the first of them costs anything
         check(setting, dataset)
     workdir = path_of(workdir, "workdir")
@@ -126,10 +139,10 @@ def ablate(
     return records
 
 
-def _config(
-    config: Config, variant: Variant, seed: int, scratch_epochs: int, scratch_learning_rate: float
+def config_of(
+    config: Config, variant: Variant, seed: int, scratch_epochs: int = 0, scratch_learning_rate: float = 0.025
 ) -> Config:
-    """Returns the settings of one cell."""
+    """Returns the settings of one cell; see `ablate`."""
     changes = dict(variant.changes) | {"seed": seed}
     masks = changes["derivation"] == "masks"
     if variant.from_scratch:
@@ -155,7 +168,7 @@ def _run(
 ) -> dict[str, Any]:
     """Runs a cell, with the stages that another cell has trained already, and offers its own to later ones."""
     folder = RunFolder(path, config, dataset.describe())
-    shared = (config.seed, config.edge_softmax, config.validation_fraction, config.operation_gradient)
+    shared = tuple(getattr(config, name) for name in OF_SUPERNET)
     stages = {"supernet": shared, "searched": (*shared, "masks")}
     offers = ["supernet"] * config.searches + ["searched"] * (config.derivation == "masks")
     if not folder.finished():

@@ -36,10 +36,10 @@ PAPER = {  # CIFAR-10, from Tables 3, 5 and 6: test error in percent, millions o
 COLUMNS = ("variant", "seed", "test_error", "params", "params_nonzero", "flops", "epochs", "seconds")
 
 
-def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """Returns one line a record, `COLUMNS` as the header."""
+def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
+    """Returns one line a record, the columns as the header; what a record lacks is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return text.getvalue()

@@ -48,6 +48,7 @@ class Facts:
         genotype: the derived architecture; None before there is one.
         purposes: what each artifact is for, by its name in `results`.
         files: names of files of the run folder that are there to be read.
+        sizes: networks of other sizes from the same supernet, rows of `pareto.csv`.
         judgement: what the finished network makes of the test images; None if they were not shown to it.
         unjudged: why not, in a sentence; "" if they were.
         written: when the report was written.
@@ -64,6 +65,7 @@ class Facts:
     genotype: Genotype | None
     purposes: Mapping[str, str]
     files: Sequence[str]
+    sizes: Sequence[Mapping[str, Any]]
     judgement: Judgement | None
     unjudged: str
     written: datetime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hmnas_tf.reporting import architecture, artifacts, budgets, head, mistakes, settings, training
+from hmnas_tf.reporting import architecture, artifacts, budgets, head, mistakes, settings, sizes, training
 from hmnas_tf.reporting.elements import Html, element, joined, terms
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.style import STYLE
@@ -23,6 +23,7 @@ SECTIONS: dict[
 ] = {  # id, title and content; without content it is left out
     "stages": ("Stages", head.stages),
     "budgets": ("Asked and reached", budgets.budgets),
+    "sizes": ("One supernet, several sizes", sizes.sizes),
     "cells": ("The cells that were found", architecture.cells),
     "architecture": ("The architecture in numbers", architecture.charts),
     "curves": ("How training went", training.curves),

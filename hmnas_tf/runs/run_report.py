@@ -17,6 +17,7 @@ from hmnas_tf.reporting.artifacts import FILES
 from hmnas_tf.reporting.facts import Facts, Progress
 from hmnas_tf.reporting.judgement import Judgement
 from hmnas_tf.reporting.page import page
+from hmnas_tf.reporting.sizes import FOLDER, TABLE
 from hmnas_tf.runs.preflight import topology_of
 from hmnas_tf.runs.publication import artifact_path
 from hmnas_tf.runs.run import TITLES, Run
@@ -86,6 +87,7 @@ def collect(folder: RunFolder, config: Config, judgement: Judgement | None, unju
         genotype=genotype,
         purposes={name: exporter.purpose for name, exporter in EXPORTERS.items()},
         files=[name for name in FILES if (folder.path / name).exists()],
+        sizes=read_rows(folder.path / FOLDER / TABLE),
         judgement=judgement,
         unjudged=unjudged,
         written=datetime.now(UTC),

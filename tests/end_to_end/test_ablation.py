@@ -102,17 +102,16 @@ def test_with_a_budget_all_networks_have_its_size_and_hand_rules_still_read_alph
     patterns, make_config, tmp_path
 ):
     variants = ["multi_level_masks", "multi_level_top2", "random"]
-    changes = dict(
-        nodes=2, finetune_epochs=1, validation_fraction=0.0, operation_gradient="alone", formats=("keras",)
-    )
-    config = make_config(max_parameters=1000, max_multiply_adds=90_000, **changes)
+    changes = dict(nodes=2, finetune_epochs=1, operation_price=0.0, formats=("keras",))
+    alpha = dict(validation_fraction=0.0, operation_gradient="alone")
+    config = make_config(max_parameters=1000, max_multiply_adds=90_000, **changes, **alpha)
     records = ablate(patterns, config, tmp_path, variants=variants, seeds=1)
     costs = {r["variant"]: (r["params"], r["flops"]) for r in records if not r["variant"].startswith("stage")}
     assert set(costs) == set(variants)
     for params, flops in costs.values():
         assert params <= 1000
         assert flops <= 90_000
-        assert max(params / 1000, flops / 90_000) > 0.9
+        assert max(params / 1000, flops / 90_000) > 0.8  # a channel more is a sixth of so small a network
     trained = results(tmp_path, "multi_level_top2")["stages"]["supernet"]
     assert trained != results(tmp_path, "multi_level_masks")["stages"]["supernet"]
     entry = results(tmp_path, "random")["budgets"]["parameters"]

@@ -21,6 +21,7 @@ FLOORS = (  # from the lowest; a library may depend on those before it in anothe
     ("runs",),
     ("algorithm",),
     ("ablation", "tuning"),
+    ("sizes",),
     ("commands",),
     ("testing",),
 )

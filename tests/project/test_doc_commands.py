@@ -48,6 +48,7 @@ RUN = {  # what a command begins with: the test that runs a shortened form of it
         "tests/end_to_end/test_deployment.py",
         "test_a_run_is_exported_again_in_other_formats",
     ),
+    "hmnas_tf.pareto": ("tests/reliability/test_pareto.py", "test_killed_at_any_time_it_is_uninterrupted"),
     "hmnas_tf.predict": (
         "tests/end_to_end/test_deployment.py",
         "test_files_are_predicted_and_bad_ones_named",

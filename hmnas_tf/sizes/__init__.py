@@ -1,0 +1,1 @@
+"""One supernet, many networks."""
