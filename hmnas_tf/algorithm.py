@@ -219,8 +219,8 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[B
     save_variables(state, supernet.variables)
 
 
-def fine_tune(run: Run, genotype: Genotype, network: keras.Model) -> None:
-    """Stage 3: the derived network's weights, from where they are (§3.4)."""
+def fine_tune(run: Run, genotype: Genotype | None, network: keras.Model) -> None:
+    """Stage 3: a network's weights, from where they are (§3.4); drop path needs its genotype."""
     config, state = run.config, run.folder.state("finetuned")
     if run.done("finetuned"):
         load_variables(state, network.variables)

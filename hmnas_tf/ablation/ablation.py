@@ -9,13 +9,16 @@ from types import MappingProxyType
 from typing import Any
 
 from hmnas_tf.ablation.ablation_table import STAGE_ROWS, WHOLE_METHOD, csv_text, draw, markdown
+from hmnas_tf.ablation.by_hand import train_by_hand
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
 from hmnas_tf.console.names import require_known
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.data import ImageDataset
+from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.runs.adoption import adopt
-from hmnas_tf.runs.preflight import check
+from hmnas_tf.runs.preflight import check, check_training
+from hmnas_tf.runs.widths import SIZES
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import held
@@ -35,6 +38,11 @@ class Variant:
     title: str
     changes: Mapping[str, Any]
     at_evaluation_scale: bool = False
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether its network has no genotype."""
+        return "genotype" in self.changes
 
     @property
     def from_scratch(self) -> bool:
@@ -63,6 +71,10 @@ VARIANTS = {  # in the order in which one can use what another has trained
     "random": _variant("random architecture", True, derivation="random", initial_weights="random"),
     "masks_random_weights": _variant(
         "HM-NAS architecture, random weights", derivation="masks", initial_weights="random"
+    ),
+    "resnet8": _variant("ResNet-8, made by hand", genotype="resnet8", initial_weights="random"),
+    "mobilenet": _variant(
+        "inverted residuals, made by hand (MobileNetV2)", genotype="mobilenet", initial_weights="random"
     ),
 }
 
@@ -114,16 +126,23 @@ def ablate(
         One record a cell, as in `ablation.csv`.
 
     Raises:
-        ValueError: if a variant is unknown or given twice, a run's settings do not fit, or the folder is in use.
+        ValueError: if a variant is unknown or given twice, one made by hand has no size to have, a run's
+            settings do not fit, or the folder is in use.
     """
     require_known("variants", variants, VARIANTS, different=True)
     require_one_worker()
     order = [name for name in VARIANTS if name in variants]
+    by_hand = [name for name in order if VARIANTS[name].by_hand]
+    if by_hand and WHOLE_METHOD not in order and not set(SIZES) & set(config.budgets):
+        raise ValueError(
+            f"variants={','.join(variants)!r}: {by_hand[0]} is made as large as a budget or the searched network: pass "
+            f"--max_parameters, or add {WHOLE_METHOD}."
+        )
     cells = [(config.seed + number, name) for number in range(seeds) for name in order]
     scratch = (scratch_epochs, scratch_learning_rate)
     configs = {(seed, name): config_of(config, VARIANTS[name], seed, *scratch) for seed, name in cells}
     for setting in configs.values():  # before the first of them costs anything
-        check(setting, dataset)
+        (check_training if setting.genotype in HAND_MADE else check)(setting, dataset)
     workdir = path_of(workdir, "workdir")
     donors: dict[tuple, RunFolder] = {}
     records: list[dict[str, Any]] = []
@@ -131,7 +150,11 @@ def ablate(
         for number, (seed, name) in enumerate(cells, 1):
             setting, path = configs[seed, name], root / name / f"seed{seed}"
             say(f"ablation {number} of {len(cells)}: {VARIANTS[name].title}, seed {seed}")
-            results = _run(dataset, setting, path, donors, say)
+            if VARIANTS[name].by_hand:
+                own = (r for r in records if (r["variant"], r["seed"]) == (WHOLE_METHOD, seed))
+                results = train_by_hand(dataset, setting, path, bounds_of(config.budgets, next(own, {})), say)
+            else:
+                results = _run(dataset, setting, path, donors, say)
             records += _records(name, seed, results)
             _write(root, records)
     say(markdown(records, _titles()))
@@ -144,19 +167,33 @@ def config_of(
 ) -> Config:
     """Returns the settings of one cell; see `ablate`."""
     changes = dict(variant.changes) | {"seed": seed}
-    masks = changes["derivation"] == "masks"
+    rule = changes.get("derivation", "")
     if variant.from_scratch:
-        left = config.finetune_epochs + (0 if masks else config.mask_epochs)
-        left += config.supernet_epochs if changes["derivation"] == "random" else 0
+        left = config.finetune_epochs
+        left += 0 if rule == "masks" else config.mask_epochs
+        left += 0 if rule in ("masks", "top2") else config.supernet_epochs
         changes["finetune_epochs"] = scratch_epochs or left
         changes["finetune_learning_rate"] = scratch_learning_rate
-    if not masks:  # only learned masks can keep milliseconds, only hand rules need alpha
+    if variant.by_hand:  # it has no cells whose paths could be dropped
+        changes |= {f"max_{name}": 0 for name in config.budgets} | {"drop_path": 0.0, "auxiliary_weight": 0.0}
+    if rule != "masks":  # only learned masks can keep milliseconds, only hand rules need alpha
         plain = {field.name: field.default for field in dataclasses.fields(Config)}
         changes |= {name: plain[name] for name in ("max_latency_ms", "operation_gradient")}
         changes["validation_fraction"] = config.validation_fraction or plain["validation_fraction"]
     if not variant.at_evaluation_scale:
         changes |= {"evaluation_cells": 0, "evaluation_channels": 0}
     return dataclasses.replace(config, **changes)
+
+
+def bounds_of(budgets: Mapping[str, float], record: Mapping[str, Any]) -> dict[str, float]:
+    """Returns how large a network made by hand may be: as budgets say or, without any, as the searched network is.
+
+    Args:
+        budgets: by the name of the cost.
+        record: of the searched network, with `params`.
+    """
+    asked = {SIZES[name]: value for name, value in budgets.items() if name in SIZES}
+    return asked or {"params": record["params"]}
 
 
 def _run(

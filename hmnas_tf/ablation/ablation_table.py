@@ -30,6 +30,8 @@ PAPER = {  # CIFAR-10, from Tables 3, 5 and 6: test error in percent, millions o
     "single_level_top2": "3.1, 2.5 M",
     "random": "3.41 ± 0.15",
     "masks_random_weights": "2.95 ± 0.08, 1.8 M",
+    "resnet8": "",
+    "mobilenet": "",
     "stage_supernet": "4.2, 3 M",
     "stage_searched": "5.14, 1.8 M",
 }
@@ -112,7 +114,7 @@ def draw(path: Path, records: Sequence[Mapping[str, Any]], titles: Mapping[str, 
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for marker, (name, title) in zip("osD^vP*", (dict(titles) | STAGE_TITLES).items(), strict=True):
+    for marker, (name, title) in zip("osD^vPX*d", (dict(titles) | STAGE_TITLES).items(), strict=True):
         rows = [record for record in records if record["variant"] == name]
         if rows:
             points = [(row["params"] / 1e3, row["test_error"]) for row in rows]

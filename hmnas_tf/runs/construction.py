@@ -82,7 +82,7 @@ def initial_network(run: Run, genotype: Genotype, supernet: Supernet | None) -> 
 
 
 def regularization(
-    run: Run, genotype: Genotype, network: keras.Model, steps_per_epoch: int
+    run: Run, genotype: Genotype | None, network: keras.Model, steps_per_epoch: int
 ) -> Regularization | None:
     """Returns drop path and auxiliary head as the settings ask for them, None if for neither."""
     config = run.config

@@ -125,6 +125,12 @@ def spread(milliseconds: np.ndarray) -> float:
     return float((high - low) / middle)
 
 
+def time_network(runtime: str, network: keras.Model) -> float:
+    """Returns the median milliseconds of a network of stock layers, as it is exported for a runtime."""
+    models = {"network": functools.partial(_exported, runtime, lambda: network)}
+    return float(np.median(time_models(runtime, models)["network"]))
+
+
 def searched(run: Run, supernet: Supernet) -> Callable[[], keras.Model]:
     """Returns what makes the network that the masks leave, as it is exported for the runtime of a run."""
     return functools.partial(_exported, run.config.latency_runtime, _derived(run, supernet))

@@ -15,6 +15,7 @@ from hmnas_tf.data.notices import tell
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
 from hmnas_tf.exporters.contract import labelling_of
 from hmnas_tf.exporters.formats import artifacts_of, missing_requirements
+from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.runs.choices import check_names
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import PUBLISHED, published
@@ -37,12 +38,27 @@ def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDat
 
 
 def check(config: Config, dataset: ImageDataset) -> None:
-    """Refuses a run that could not be finished: names, sizes, packages.
+    """Refuses a run that could not be finished: names, sizes, packages, and images too small for its cells.
 
     Raises:
         ValueError: one line with what was expected, what came and what to do.
         ImportError: if a format needs a package that is not installed.
     """
+    check_training(config, dataset)
+    topology = final_topology(config)
+    least, smallest = topology.smallest_image(), min(dataset.image_shape[:2])
+    if smallest < least:
+        raise ValueError(
+            f"images of {smallest} pixels are too small for this network, which needs {least}: pass --image_size or "
+            "fewer cells."
+        )
+    if config.auxiliary_weight:
+        cell = auxiliary_cell(topology.cells)
+        check_auxiliary([topology.pixels(cell, size) for size in dataset.image_shape[:2]])
+
+
+def check_training(config: Config, dataset: ImageDataset) -> None:
+    """Refuses what `check` does of a network without cells."""
     check_names(config)
     labelling_of(dataset)
     check_fits(dataset.name, len(dataset.x_train) + len(dataset.x_test), dataset.image_shape)
@@ -56,16 +72,6 @@ def check(config: Config, dataset: ImageDataset) -> None:
             f"finetune_batch_size={config.finetune_batch_size} is more than the {examples} training images: take a "
             "smaller batch or more images."
         )
-    topology = final_topology(config)
-    least, smallest = topology.smallest_image(), min(dataset.image_shape[:2])
-    if smallest < least:
-        raise ValueError(
-            f"images of {smallest} pixels are too small for this network, which needs {least}: pass --image_size or "
-            "fewer cells."
-        )
-    if config.auxiliary_weight:
-        cell = auxiliary_cell(topology.cells)
-        check_auxiliary([topology.pixels(cell, size) for size in dataset.image_shape[:2]])
 
 
 def _check_search(config: Config, dataset: ImageDataset) -> None:
@@ -104,6 +110,11 @@ def given_genotype(config: Config) -> Genotype:
     Raises:
         ValueError: if it is neither, or the file is not a genotype.
     """
+    if config.genotype in HAND_MADE:
+        raise ValueError(
+            f"genotype={config.genotype!r} is a network made by hand, which has none: hmnas_tf.ablate and "
+            "hmnas_tf.pareto train it as a rival."
+        )
     if config.genotype in PUBLISHED:
         return published(
             config.genotype,

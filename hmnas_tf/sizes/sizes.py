@@ -9,24 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from hmnas_tf.ablation.ablation import VARIANTS, config_of, shares_supernet
+from hmnas_tf.ablation.ablation import VARIANTS, bounds_of, config_of, shares_supernet
 from hmnas_tf.ablation.ablation_table import csv_text
+from hmnas_tf.ablation.by_hand import train_by_hand
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
 from hmnas_tf.console.names import require_known
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.exporters.timing import artifact_for, time_file
+from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.reporting.sizes import FOLDER, MASKS, TABLE, worth
 from hmnas_tf.runs.adoption import adopt
-from hmnas_tf.runs.preflight import check
+from hmnas_tf.runs.preflight import check, check_training
 from hmnas_tf.sizes.sizes_table import FIELDS, draw, markdown
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import held
 from hmnas_tf.storage.run_folder import RunFolder
 
-RIVALS = {"random": "random", "top2": "multi_level_top2"}  # what each is called among `ablation.VARIANTS`
+RIVALS = {  # what each is called among `ablation.VARIANTS`
+    "mobilenet": "mobilenet",
+    "random": "random",
+    "resnet8": "resnet8",
+    "top2": "multi_level_top2",
+}
 
 
 def pareto(
@@ -75,15 +82,19 @@ def pareto(
             )
             cells[f"{name}_{rival}"] = name, rival, changed
     for _, _, setting in cells.values():  # before the first of them costs anything
-        check(setting, dataset)
+        (check_training if setting.genotype in HAND_MADE else check)(setting, dataset)
     records: list[dict[str, Any]] = []
     with held(Path(workdir) / FOLDER) as root:
         for number, (folder, (name, kind, setting)) in enumerate(cells.items(), 1):
             say(f"network {number} of {len(cells)}: {folder}")
-            results = _run(
-                dataset, setting, root / folder, donor if shares_supernet(setting, config) else None, say
-            )
-            records.append(_record(name, kind, setting, results))
+            if setting.genotype in HAND_MADE:
+                (own,) = (r for r in records if (r["network"], r["kind"]) == (name, MASKS))
+                bounds = bounds_of(networks[name], own)
+                results = train_by_hand(dataset, setting, root / folder, bounds, say)
+            else:
+                shared = donor if shares_supernet(setting, config) else None
+                results = _run(dataset, setting, root / folder, shared, say)
+            records.append(_record(name, kind, networks[name], results))
             atomic.write_text(root / TABLE, csv_text(records, FIELDS))
             atomic.write_text(root / "pareto.md", markdown(records))
             draw(root / "pareto.svg", records)
@@ -126,13 +137,13 @@ def _run(
     return folder.results
 
 
-def _record(name: str, kind: str, config: Config, results: Mapping[str, Any]) -> dict[str, Any]:
+def _record(name: str, kind: str, budgets: Mapping[str, float], results: Mapping[str, Any]) -> dict[str, Any]:
     stages = results["stages"]
     final = stages["finetuned"]
     return {
         "network": name,
         "kind": kind,
-        **{f"max_{cost}": value for cost, value in config.budgets.items()},
+        **{f"max_{cost}": value for cost, value in budgets.items()},
         **{key: final[key] for key in ("test_error", "params", "flops")},
         "milliseconds": results.get("latency", {}).get("measured_ms", ""),
         "epochs": sum(stage["epochs"] for stage in stages.values()),

@@ -54,10 +54,16 @@ def widened(genotype: Genotype, fits: Callable[[Genotype], bool]) -> Genotype:
         genotype: without widths of its own.
         fits: says whether an architecture is small enough: the narrowest is, none that is wider than one that is not.
     """
+    return at_width(genotype, last_step(lambda step: step == 0 or fits(at_width(genotype, step))))
+
+
+def last_step(fits: Callable[[int], bool]) -> int:
+    """Returns the last step, from 0, that fits; -1 if none does. After one that does not fit none does.
+
+    >>> last_step(lambda step: step**2 < 50)
+    7
+    """
     most = 1
-    while fits(at_width(genotype, most)):
+    while fits(most):
         most *= 2
-    too_wide = bisect.bisect_left(
-        range(most), True, lo=1, key=lambda step: not fits(at_width(genotype, step))
-    )
-    return at_width(genotype, too_wide - 1)
+    return bisect.bisect_left(range(most), True, key=lambda step: not fits(step)) - 1

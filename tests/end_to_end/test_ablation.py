@@ -16,6 +16,8 @@ from hmnas_tf.stages.architecture_history import read_history
 
 pytestmark = pytest.mark.slow
 
+CELLS = {name: variant for name, variant in VARIANTS.items() if not variant.by_hand}
+
 
 @pytest.fixture(scope="module")
 def config(make_config):
@@ -88,20 +90,24 @@ def test_hand_ruled_and_random_networks_have_evaluation_size_and_equal_epochs(fi
     records, _, workdir = finished
     cells = {
         variant: len(json.loads((workdir / variant / "seed0" / "genotype.json").read_text())["cells"])
-        for variant in VARIANTS
+        for variant in CELLS
     }
-    assert cells == {name: 2 if variant.at_evaluation_scale else 1 for name, variant in VARIANTS.items()}
+    assert cells == {name: 2 if variant.at_evaluation_scale else 1 for name, variant in CELLS.items()}
     epochs = {record["variant"]: record["epochs"] for record in records}
     # supernet 3; then mask search and fine-tuning 1 + 1, or 2 from scratch
     assert epochs["multi_level_masks"] == epochs["multi_level_top2"] == epochs["single_level_top2"] == 5
     assert epochs["masks_random_weights"] == 5
-    assert epochs["random"] == 5  # no supernet: all of them for the network
+    for name in ("random", "resnet8", "mobilenet"):  # no supernet: all of them for the network
+        assert epochs[name] == 5
+    sizes = {record["variant"]: record["params"] for record in records}
+    for name in ("resnet8", "mobilenet"):  # without a budget as large as what was found
+        assert 0.7 * sizes["multi_level_masks"] < sizes[name] <= sizes["multi_level_masks"]
 
 
 def test_with_a_budget_all_networks_have_its_size_and_hand_rules_still_read_alpha(
     patterns, make_config, tmp_path
 ):
-    variants = ["multi_level_masks", "multi_level_top2", "random"]
+    variants = ["multi_level_masks", "multi_level_top2", "random", "resnet8"]
     changes = dict(nodes=2, finetune_epochs=1, operation_price=0.0, formats=("keras",))
     alpha = dict(validation_fraction=0.0, operation_gradient="alone")
     config = make_config(max_parameters=1000, max_multiply_adds=90_000, **changes, **alpha)
@@ -155,6 +161,7 @@ def test_it_goes_on_after_being_stopped(patterns, config, tmp_path, monkeypatch)
         (["masks"], {}, "expected different ones of multi_level_masks"),
         (["random", "random"], {}, "different"),
         ([], {}, "at least one"),
+        (["random", "resnet8"], {}, "resnet8 is made as large as a budget or the searched network"),
         (["random"], {"finetune_batch_size": 500}, "finetune_batch_size=500"),
         (["random"], {"auxiliary_weight": 0.4}, f"{AUXILIARY_LEAST} pixels"),
     ],

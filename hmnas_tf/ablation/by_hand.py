@@ -1,0 +1,55 @@
+"""Rivals that a person would write: trained as fine-tuning trains, in a run folder without search and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from hmnas_tf.algorithm import fine_tune
+from hmnas_tf.config import Config
+from hmnas_tf.console.progress import Say
+from hmnas_tf.data import ImageDataset
+from hmnas_tf.exporters.formats import artifacts_of
+from hmnas_tf.exporters.timing import artifact_for
+from hmnas_tf.networks import counting
+from hmnas_tf.networks.handmade import of_size
+from hmnas_tf.runs.keras_defaults import own_defaults
+from hmnas_tf.runs.latency import time_network
+from hmnas_tf.runs.run import opened
+
+
+def train_by_hand(
+    dataset: ImageDataset, config: Config, path: Path, bounds: Mapping[str, float], say: Say
+) -> dict[str, Any]:
+    """Trains a network made by hand and returns the content of its `results.json`; continues where it stopped.
+
+    Args:
+        dataset: images and labels.
+        config: settings of fine-tuning; `genotype` is a name in `handmade.HAND_MADE`.
+        path: of its run folder.
+        bounds: most of what `counting.size_of` counts; the network is as wide as they allow.
+        say: shows a line of progress.
+
+    Raises:
+        ValueError: if no width is within the bounds, or the folder belongs to another run.
+    """
+
+    def fits(network: keras.Model) -> bool:
+        size = counting.size_of(network)
+        return all(size[key] <= most for key, most in bounds.items())
+
+    is_timed = artifact_for(config.latency_runtime) in artifacts_of(config.formats, config.quantize)
+    with own_defaults(), opened(dataset, config, path, say) as run:
+        if run.done("finetuned") and ("latency" in run.folder.results or not is_timed):
+            return run.folder.results
+        keras.utils.set_random_seed(run.seed("initial weights"))
+        with run.building(f"{config.genotype} of the size that is asked for"):
+            network = of_size(config.genotype, dataset.image_shape, dataset.num_classes, fits)
+        fine_tune(run, None, network)
+        if is_timed:
+            measured = round(time_network(config.latency_runtime, network), 4)
+            run.folder.update(latency={"runtime": config.latency_runtime, "measured_ms": measured})
+        return run.folder.results
