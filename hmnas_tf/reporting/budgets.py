@@ -16,7 +16,7 @@ def budgets(facts: Facts) -> Html:
         return Html()
     rows = [
         (
-            name.replace("_", "-"),
+            _word(name),
             f"{entry['asked']:,}",
             f"{entry['reached']:,}" if "reached" in entry else "",
             f"{100 * entry['reached'] / entry['asked']:.1f} %" if "reached" in entry else "",
@@ -33,14 +33,14 @@ def budgets(facts: Facts) -> Html:
     ):
         there = {name: entry[key] for name, entry in entries.items() if key in entry}
         if there:
-            columns = (first, *(name.replace("_", "-") for name in there))
+            columns = (first, *map(_word, there))
             own = [
                 (part, *(f"{costs[part]:,}" for costs in there.values()))
                 for part in next(iter(there.values()))
             ]
             parts.append(table(caption, columns, own, words=1))
     if near := _nearest(entries):
-        columns = ("Next", "Change", *(name.replace("_", "-") for name in entries))
+        columns = ("Next", "Change", *map(_word, entries))
         parts.append(table("What a change would have cost", columns, near, words=2))
     if facts.genotype is not None and facts.genotype.narrowed:
         needed = facts.genotype.needed_cells()
@@ -64,6 +64,10 @@ def budgets(facts: Facts) -> Html:
         )
     )
     return joined(*parts)
+
+
+def _word(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _nearest(entries: Mapping[str, Any]) -> list[tuple[str, ...]]:

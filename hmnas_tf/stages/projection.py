@@ -7,6 +7,7 @@ one that is taken is exchanged for one that is not, or as many as have to go for
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -42,14 +43,13 @@ def project(supernet: Supernet, budgets: Sequence[Budget], asked: Sequence[float
     """
     selection, margins = Selection(supernet, budgets), Margins(supernet)
     bounds = np.array(asked or [budget.asked for budget in budgets])
-    before = selection.operations, selection.widths
-    before = [part.copy() for parts in before for part in parts]
+    before = selection.taken()
     _shrink(selection, margins, bounds)
     _fill(selection, margins, bounds)
     while _exchange(selection, margins, bounds) or _make_room(selection, margins, bounds):
         _fill(selection, margins, bounds)
-    after = [*selection.operations, *selection.widths]
     _write(supernet, selection)
+    before, after = ([*operations, *widths] for operations, widths in (before, selection.taken()))
     return {
         "gone": sum(int((b & ~a).sum()) for b, a in zip(before, after, strict=True)),
         "back": sum(int((a & ~b).sum()) for b, a in zip(before, after, strict=True)),
@@ -146,14 +146,14 @@ def _make_room(selection: Selection, margins: Margins, bounds: np.ndarray) -> bo
     if used >= USED:
         return False
     absent = sorted(selection.items(taken=False), key=margins.of, reverse=True)
-    before = [part.copy() for part in selection.operations], [part.copy() for part in selection.widths]
+    before = selection.taken()
     for new in absent[:TRIED]:
         selection.put(new, True)
         _shrink(selection, margins, bounds, new)
         _fill(selection, margins, bounds)
         if np.max(selection.measure()[0] / bounds) > used:
             return True
-        selection.operations, selection.widths = ([part.copy() for part in parts] for parts in before)
+        selection.operations, selection.widths = copy.deepcopy(before)
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -34,6 +35,10 @@ class Selection:
         self.widths = [np.array(supernet.width(index)) > 0 for index in range(len(supernet.cells))]
         sources = [edge.source for edge in cell_edges(supernet.topology.nodes)]
         self.from_inputs = np.array(sources) < INPUTS  # rows of edges
+
+    def taken(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns copies of what is taken: of the operations of each group, and of the channels of each cell."""
+        return copy.deepcopy((self.operations, self.widths))
 
     def measure(self) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """Returns the costs [budgets], and what each operation and each channel costs, [budgets, ...] of each array."""
