@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import keras
 from absl import app, flags
 from measured_tables import INTO, publish, require_places, start
 
@@ -21,12 +22,16 @@ from hmnas_tf.commands import recorded
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.exporters import artifacts, clean_process
 from hmnas_tf.exporters.formats import EXPORTERS
+from hmnas_tf.exporters.timing import LATENCY_RUNTIMES
+from hmnas_tf.networks.counting import size_of
+from hmnas_tf.networks.handmade import HAND_MADE, of_size
+from hmnas_tf.runs.latency import time_networks
 from hmnas_tf.runs.processor import processor
 from hmnas_tf.runs.publication import artifact_path, exported
 from hmnas_tf.storage.run_folder import RunFolder
 
 FLAGS = flags.FLAGS
-TABLES = ("conditions", "networks", "artifacts")
+TABLES = ("conditions", "networks", "artifacts", "rivals")
 
 
 def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[float, float]]:
@@ -45,10 +50,37 @@ def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[fl
     }
 
 
+def rivals(folder: RunFolder) -> list[dict[str, Any]]:
+    """Returns the milliseconds of a run's network and of those made by hand that have as many multiply-adds at most.
+
+    One image on one thread of each runtime, which runs all of them in turn; medians over its rounds.
+    """
+    model = keras.models.load_model(artifact_path(folder.path, folder.results, "keras"), compile=False)
+    most = folder.results["derived"]["flops"]
+    shape, classes = model.inputs[0].shape[1:], model.outputs[0].shape[-1]
+    networks = {"searched": model}
+    for name in HAND_MADE:
+        networks[name] = of_size(name, shape, classes, lambda network: size_of(network)["flops"] <= most)
+    sizes = {name: size_of(network) for name, network in networks.items()}
+    rows = {
+        name: {"network": name, "parameters": size["params"], "multiply-adds": size["flops"]}
+        for name, size in sizes.items()
+    }
+    for runtime in LATENCY_RUNTIMES:
+        milliseconds = time_networks(runtime, networks)
+        for name, row in rows.items():
+            own = milliseconds[name]
+            row |= {
+                f"{runtime}, ms": f"{own:.3f}",
+                f"{runtime}, ratio": f"{own / milliseconds['searched']:.2f}",
+            }
+    return list(rows.values())
+
+
 def tables(
     results: dict[str, Any], times: dict[str, tuple[float, float]], rounds: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Returns the rows of the three tables.
+    """Returns the rows of the first three tables.
 
     Args:
         results: of the run.
@@ -102,7 +134,7 @@ def main(argv: list[str]) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with artifacts.stored(dataset.x_test[:64]) as pixels:
         times = measured(folder, pixels, FLAGS.rounds)
-    publish(FLAGS.into, tables(folder.results, times, FLAGS.rounds))
+    publish(FLAGS.into, tables(folder.results, times, FLAGS.rounds) | {"rivals": rivals(folder)})
 
 
 if __name__ == "__main__":

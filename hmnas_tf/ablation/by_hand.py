@@ -17,7 +17,7 @@ from hmnas_tf.exporters.timing import artifact_for
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.handmade import of_size
 from hmnas_tf.runs.keras_defaults import own_defaults
-from hmnas_tf.runs.latency import time_network
+from hmnas_tf.runs.latency import time_networks
 from hmnas_tf.runs.run import opened
 
 
@@ -50,6 +50,6 @@ def train_by_hand(
             network = of_size(config.genotype, dataset.image_shape, dataset.num_classes, fits)
         fine_tune(run, None, network)
         if is_timed:
-            measured = round(time_network(config.latency_runtime, network), 4)
+            measured = round(time_networks(config.latency_runtime, {"network": network})["network"], 4)
             run.folder.update(latency={"runtime": config.latency_runtime, "measured_ms": measured})
         return run.folder.results

@@ -125,10 +125,12 @@ def spread(milliseconds: np.ndarray) -> float:
     return float((high - low) / middle)
 
 
-def time_network(runtime: str, network: keras.Model) -> float:
-    """Returns the median milliseconds of a network of stock layers, as it is exported for a runtime."""
-    models = {"network": functools.partial(_exported, runtime, lambda: network)}
-    return float(np.median(time_models(runtime, models)["network"]))
+def time_networks(runtime: str, networks: Mapping[str, keras.Model]) -> dict[str, float]:
+    """Returns the median milliseconds of networks of stock layers, as they are exported for a runtime."""
+    models = {
+        name: functools.partial(_exported, runtime, lambda own=own: own) for name, own in networks.items()
+    }
+    return {name: float(np.median(found)) for name, found in time_models(runtime, models).items()}
 
 
 def searched(run: Run, supernet: Supernet) -> Callable[[], keras.Model]:

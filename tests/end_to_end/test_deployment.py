@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -9,12 +10,15 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import deployment_table
 import numpy as np
 import pytest
 from forked import Command, refused
 from PIL import Image
 
 import hmnas_tf
+from hmnas_tf.networks.handmade import HAND_MADE
+from hmnas_tf.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -190,3 +194,15 @@ def test_a_mistake_is_one_line_and_an_exit_code(case, places, tmp_path):
     name, arguments, words = MISTAKES[case]
     arguments, words = ([text.format(**places) for text in texts] for texts in (arguments, words))
     refused(Command(name, arguments, tmp_path / "printed"), words)
+
+
+def test_the_network_is_timed_beside_those_made_by_hand(whole):
+    searched, *by_hand = deployment_table.rivals(RunFolder(whole.workdir))
+    assert searched["network"] == "searched"
+    assert searched["onnx, ratio"] == searched["litert, ratio"] == "1.00"
+    assert [row["network"] for row in by_hand] == list(HAND_MADE)
+    for row in by_hand:
+        assert row["multiply-adds"] <= searched["multiply-adds"]
+        assert float(row["onnx, ms"]) > 0
+    with (ROOT / "docs" / "deployment_rivals.csv").open(encoding="utf-8", newline="") as file:
+        assert next(csv.reader(file)) == list(searched), "the columns of the file in docs/"
