@@ -109,6 +109,9 @@ class Config:
     gradient_clip: float = _flag(
         5.0, "Global norm that the weights' gradient is clipped to; 0 is no clipping.", low=0
     )
+    label_smoothing: float = _flag(
+        0.0, "Share of each label that all classes have alike, in the loss that is trained.", low=0, high=0.99
+    )
     architecture_learning_rate: float = _flag(3e-4, "Adam rate of alpha and beta.", low=0)
     architecture_beta_1: float = _flag(
         0.5, "Adam's first-moment decay for alpha and beta.", low=0, high=0.999
@@ -248,12 +251,8 @@ class Config:
     @property
     def budgets(self) -> dict[str, float]:
         """The budgets that are asked for, by the name of the cost, which is that of the flag without `max_`."""
-        asked = {
-            "parameters": self.max_parameters,
-            "multiply_adds": self.max_multiply_adds,
-            "latency_ms": self.max_latency_ms,
-        }
-        return {name: value for name, value in asked.items() if value}
+        asked = {cost: getattr(self, f"max_{cost}") for cost in ("parameters", "multiply_adds", "latency_ms")}
+        return {cost: value for cost, value in asked.items() if value}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON-able values, lists for tuples."""

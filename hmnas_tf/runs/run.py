@@ -148,7 +148,7 @@ class Run:
         observers: Sequence[keras.callbacks.Callback] = (),
         searched: Supernet | None = None,
     ) -> None:
-        """Trains a stage with this run's telemetry and checkpoints.
+        """Trains a stage with this run's telemetry, checkpoints and label smoothing.
 
         Args:
             key: of the stage in `results.json`.
@@ -160,6 +160,7 @@ class Run:
             observers: further callbacks; what they add to the logs is recorded.
             searched: whose architecture changes in this stage; its history is kept.
         """
+        stage.label_smoothing = self.config.label_smoothing
         title, terminal, board = TITLES[key], sys.stdout.isatty(), self.folder.tensorboard / key
         history = self.folder.architecture
         # The progress bar stands first, so that it shows what the stage measures and not what others add to the logs.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, cross_entropy, gradients
+from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, gradients
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,9 +92,9 @@ class FineTuning(Stage):
             return super().loss_and_logits(images, labels)
         gates = self.regularization.gates(tf.shape(images)[0], self.optimizer.iterations.value)
         logits, *auxiliary = keras.tree.flatten(self.trained([images, gates], training=True))
-        loss = cross_entropy(labels, logits)
+        loss = self.cross_entropy(labels, logits)
         for other in auxiliary:
-            loss += self.regularization.auxiliary_weight * cross_entropy(labels, other)
+            loss += self.regularization.auxiliary_weight * self.cross_entropy(labels, other)
         return loss, logits
 
     def train_step(self, data):

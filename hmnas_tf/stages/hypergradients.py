@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from hmnas_tf.layers.learning import WEIGHTS, fixed
-from hmnas_tf.stages.stage import Stage, cross_entropy, differentiate, gradients
+from hmnas_tf.stages.stage import Stage, differentiate, gradients
 
 PERTURBATION = 1e-2  # DARTS, §2.3: norm of the finite difference's step
 
@@ -40,7 +40,7 @@ def second_order(stage: Stage, training: tuple, validation: tuple) -> tuple[Any,
     rate = tf.cast(optimizer.learning_rate, tf.float32)
 
     def loss(batch: tuple, at: list[Any]) -> Any:
-        return cross_entropy(batch[1], _logits_at(stage, batch[0], at, architecture))
+        return stage.cross_entropy(batch[1], _logits_at(stage, batch[0], at, architecture))
 
     velocities = [velocity.value for velocity in optimizer.momentums] or [0.0] * len(
         weights

@@ -19,11 +19,15 @@ class Stage(keras.Model):
 
     Args:
         network: maps images [batch, height, width, channels] to logits [batch, classes]; built.
+
+    Attributes:
+        label_smoothing: of the loss that is trained, not of the one that is measured; see `cross_entropy`.
     """
 
     def __init__(self, network: keras.Model, **kwargs):
         super().__init__(**kwargs)
         self.network = network
+        self.label_smoothing = 0.0
         self.loss_mean = keras.metrics.Mean("loss")
         self.error = keras.metrics.Mean("error")
         self.built = True
@@ -43,7 +47,11 @@ class Stage(keras.Model):
     def loss_and_logits(self, images: Any, labels: Any) -> tuple[Any, Any]:
         """Returns the mean cross-entropy of a batch in training mode, and the logits."""
         logits = self.network(images, training=True)
-        return cross_entropy(labels, logits), logits
+        return self.cross_entropy(labels, logits), logits
+
+    def cross_entropy(self, labels: Any, logits: Any) -> Any:
+        """Returns the mean cross-entropy of a batch that is trained on, see `cross_entropy`."""
+        return cross_entropy(labels, logits, self.label_smoothing)
 
     def test_step(self, data):
         images, labels, weights = data  # padding has weight 0
@@ -75,9 +83,15 @@ def _wrong(labels: Any, logits: Any) -> Any:
     return 100.0 * tf.cast(tf.argmax(logits, -1, labels.dtype) != labels, tf.float32)
 
 
-def cross_entropy(labels: Any, logits: Any) -> Any:
-    """Returns the mean cross-entropy of a batch: labels [batch], logits [batch, classes]."""
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+def cross_entropy(labels: Any, logits: Any, smoothing: float = 0.0) -> Any:
+    """Returns the mean cross-entropy of a batch: labels [batch], logits [batch, classes].
+
+    With smoothing (arXiv:1512.00567, section 7) all classes share so much of each label alike, the right one included.
+    """
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+    if not smoothing:
+        return loss
+    return (1.0 - smoothing) * loss - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits))
 
 
 def gradients(loss: Callable[[], tuple], variables: Sequence[keras.Variable]) -> tuple[Any, list[Any], Any]:

@@ -141,18 +141,19 @@ def test_gates_follow_the_step_alone_and_close_more_often_with_the_epoch(make_st
     assert abs(np.corrcoef(last.T)[0, 1]) < 0.1
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_auxiliary_loss_is_added_with_its_weight_and_trains_its_own_weights(
-    make_stock_network, make_batch
+    smoothing, make_stock_network, make_batch
 ):
     images, labels = make_batch(0)
     network = make_stock_network()
     stage = make_fine_tuning(network, regularization=make_regularization(network))
     logits, auxiliary = stage.trained([images, tf.ones((8, 3))], training=True)
+    stage.label_smoothing = smoothing
     loss, returned = stage.loss_and_logits(images, labels)  # step 0: no gate is closed yet
-    expected = [
-        float(tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, x, from_logits=True)))
-        for x in (logits, auxiliary)
-    ]
+    smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    one_hot = keras.ops.one_hot(labels, logits.shape[-1])
+    expected = [float(smoothed(one_hot, x)) for x in (logits, auxiliary)]
     assert float(loss) == pytest.approx(expected[0] + 0.25 * expected[1], rel=1e-5)
     assert np.asarray(returned) == pytest.approx(np.asarray(logits), rel=1e-5, abs=1e-6)
     head = stage.trained.get_layer("auxiliary").kernel

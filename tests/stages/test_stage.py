@@ -22,6 +22,17 @@ def test_cross_entropy_is_the_mean_of_minus_log_softmax():
     assert float(cross_entropy(labels, logits)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_smoothed_labels_are_those_of_keras(smoothing):
+    random = np.random.default_rng(1)
+    logits, labels = random.standard_normal((5, 4), np.float32), np.array([0, 1, 3, 3, 2])
+    one_hot = keras.ops.one_hot(labels, 4)
+    expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)(
+        one_hot, logits
+    )
+    assert float(cross_entropy(labels, logits, smoothing)) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_clip_scales_all_gradients_by_their_common_norm():
     found = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
     assert arrays(clip(found, 1.0))[0] == pytest.approx([0.6, 0.0])
