@@ -127,6 +127,7 @@ def test_imagenet_is_the_papers(parse):
     assert (config.cells, config.initial_channels, config.stem, config.image_size) == (5, 24, "imagenet", 224)
     assert (config.finetune_epochs, config.finetune_learning_rate) == (60, 0.01)
     assert config.finetune_schedule == "step"
+    assert config.label_smoothing == 0.1  # DARTS' of ImageNet
 
 
 def test_mlperf_tinys_size_is_asked_for(parse):
