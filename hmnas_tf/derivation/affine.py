@@ -59,6 +59,13 @@ def is_subsampling(layer: keras.Layer) -> bool:
     return isinstance(layer, layers.MaxPooling2D) and layer.pool_size == (1, 1)
 
 
+def depthwise_kind(layer: keras.Layer) -> tuple | None:
+    """Returns what depthwise convolutions that can be one have in common; None of other layers, and of strides."""
+    if isinstance(layer, layers.DepthwiseConv2D) and layer.padding == "same":
+        return layer.kernel_size, layer.strides, layer.dilation_rate
+    return None
+
+
 def crops_channels(layer: keras.Layer) -> bool:
     """Returns whether a layer takes some of the channels, as `stock.channels` does."""
     return isinstance(layer, layers.Cropping2D) and layer.data_format == "channels_first"

@@ -28,14 +28,15 @@ from hmnas_tf.runs.run import Run
 from hmnas_tf.stages.strategy import several_workers
 from hmnas_tf.storage import atomic
 
-SCHEMA = 1
+SCHEMA = 2  # with what networks are folded into: alike depthwise convolutions of a node are one
 AT_A_TIME = 24  # parts between two writes of the table
 NOISY = 0.1  # spread of repeated measurements, over their median, above which milliseconds say little
 
 
 def conditions(runtime: str) -> dict[str, str]:
-    """Returns what a table of milliseconds holds for: runtime, its version, and processor."""
-    return {"runtime": runtime, "version": version_of(runtime), "processor": processor()}
+    """Returns what a table of milliseconds holds for: form of networks, runtime, its version, and processor."""
+    versions = {"schema": str(SCHEMA), "runtime": runtime, "version": version_of(runtime)}
+    return versions | {"processor": processor()}
 
 
 def kept_table(runtime: str) -> Path:
@@ -177,7 +178,7 @@ def _exported(runtime: str, build: Callable[[], keras.Model]) -> keras.Model:
 
 
 def _write(path: Path, runtime: str, times: Table) -> None:
-    atomic.write_json(path, {"schema": SCHEMA, **conditions(runtime), "milliseconds": dict(times)})
+    atomic.write_json(path, {**conditions(runtime), "milliseconds": dict(times)})
 
 
 def _read(path: Path, runtime: str) -> dict[str, float]:

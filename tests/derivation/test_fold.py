@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from keras import layers
 
+from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.evaluation_network import evaluation_network
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.layers import stock
 from hmnas_tf.networks import counting
+from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
+from hmnas_tf.space.topology import Topology
 
 EXACT = 1e-5  # relative
 
@@ -62,6 +65,18 @@ def test_a_network_with_fresh_weights_and_every_operation_is_folded(make_superne
     genotype = genotype_of(make_supernet(operations=operations), "masks")
     network = randomised(evaluation_network(genotype, 5, (8, 8, 3)))
     assert difference(fold(network)(images(8)), network(images(8))) < EXACT
+
+
+def test_a_cell_of_every_operation_has_so_many_layers():
+    """What is folded away comes back unnoticed otherwise: the results are the same."""
+    genes = tuple(OperationGene(name, 0.25) for name in PAPER_OPERATIONS)
+    nodes = tuple(tuple(EdgeGene(source, 0.5, genes) for source in range(2 + node)) for node in range(4))
+    topology = Topology(initial_channels=4, cells=1, nodes=4, operations=PAPER_OPERATIONS)
+    network = evaluation_network(Genotype(topology, (CellGene(nodes),)), 4, (8, 8, 1))
+    found = kinds(fold(network))
+    assert len(network.layers) == 527
+    assert found.total() == 197
+    assert (found["DepthwiseConv2D"], found["Conv2D"], found["Add"], found["Rescaling"]) == (42, 51, 4, 13)
 
 
 def test_strides_of_pointwise_convolutions_are_for_inference_only(
@@ -181,11 +196,29 @@ def test_summed_1x1_convolutions_become_one_and_carry_the_constants():
         return layers.Add(name="node")([*terms, pooled, layers.Rescaling(0.25)(x)])
 
     folded = check(model_of(build))
-    assert kinds(folded)["Conv2D"] == 1
+    assert kinds(folded)["Conv2D"] == kinds(folded)["DepthwiseConv2D"] == 1
     assert folded.get_layer("node_pointwise").kernel.shape == (1, 1, 12, 4)
     offsets = [np.ravel(layer.offset) for layer in folded.layers if isinstance(layer, layers.Rescaling)]
     assert len(offsets) == 2
     assert not np.concatenate(offsets).any()
+
+
+def test_depthwise_convolutions_of_a_node_become_one_if_they_are_alike():
+    def build(x):
+        other = norm()(depthwise()(layers.ReLU()(x)))  # read twice, so it stays
+        wide = layers.DepthwiseConv2D(5, padding="same", use_bias=False)
+        read = [depthwise()(x), depthwise()(layers.ReLU()(x)), wide(x), depthwise(dilation_rate=2)(x), other]
+        read += [depthwise(dilation_rate=2)(other), layers.DepthwiseConv2D(3, padding="same")(x)]
+        return layers.Add(name="node")([norm()(conv(4)(tensor)) for tensor in read])
+
+    folded = check(model_of(build))
+    found = Counter(
+        (layer.kernel_size[0], layer.dilation_rate[0], layer.kernel.shape[2])
+        for layer in folded.layers
+        if isinstance(layer, layers.DepthwiseConv2D)
+    )
+    assert found == {(3, 1, 12): 1, (5, 1, 4): 1, (3, 2, 8): 1, (3, 1, 4): 1}
+    assert folded.get_layer("node_pointwise").kernel.shape == (1, 1, 28, 4)
 
 
 def test_pools_relus_and_subsamplings_of_the_same_input_are_there_once():
