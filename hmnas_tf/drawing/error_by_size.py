@@ -9,7 +9,11 @@ from matplotlib.figure import Figure
 
 from hmnas_tf.drawing.theme import PALETTE, SMALL, WIDTH, themed
 
-SIZES = {"params": "parameters", "flops": "multiply-adds", "milliseconds": "milliseconds"}
+SIZES = {  # of each measure its unit in words and in numbers
+    "params": ("parameters, thousands", 1e3),
+    "flops": ("multiply-adds, millions", 1e6),
+    "milliseconds": ("milliseconds", 1.0),
+}
 MARKERS = "osD^vP"
 
 
@@ -25,15 +29,16 @@ def error_by_size(records: Sequence[Mapping[str, Any]]) -> Figure:
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     kinds = list(dict.fromkeys(str(record["kind"]) for record in records))
     for axes, measure in zip(panels, measures, strict=True):
+        label, unit = SIZES[measure]
         for number, kind in enumerate(kinds):
             points = sorted(
-                (float(record[measure]), float(record["test_error"]))
+                (float(record[measure]) / unit, float(record["test_error"]))
                 for record in records
                 if record["kind"] == kind
             )
             style = {"marker": MARKERS[number % len(MARKERS)], "color": PALETTE[number % len(PALETTE)]}
             axes.plot(*zip(*points, strict=True), linewidth=1.0, label=kind, gid=f"{measure}-{kind}", **style)
-        axes.set_xlabel(SIZES[measure], fontsize=SMALL + 1)
+        axes.set_xlabel(label, fontsize=SMALL + 1)
         axes.set_xlim(left=0)
     panels[0].set_ylabel("test error, %")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(kinds))

@@ -24,10 +24,9 @@ def sizes(facts: Facts) -> Html:
     if not facts.sizes:
         return Html()
     test_examples = facts.results["dataset"]["test_examples"]
+    heads = [name.capitalize() for name in COLUMNS]
     parts: list[object] = [
-        table(
-            "Networks from this run's supernet, by what was asked for", COLUMNS, rows(facts.sizes), words=2
-        ),
+        table("Networks from this run's supernet, by what was asked for", heads, rows(facts.sizes), words=2),
         picture(
             error_by_size(facts.sizes),
             title=CHART,

@@ -19,7 +19,7 @@ from hmnas_tf.ablation.ablation_table import markdown as ablation_table
 
 ROOT = Path(__file__).parents[2]
 SHOWN = {page: list(places(page)) for page in measured_tables.pages() if list(places(page))}
-ABLATION = ROOT / "docs" / "ablation_fashion_mnist.csv"  # `hmnas_tf.ablate` makes means of it
+ABLATIONS = sorted((ROOT / "docs").glob("ablation_*.csv"))  # `hmnas_tf.ablate` makes means of each
 
 
 @pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.name)
@@ -39,16 +39,19 @@ def test_a_page_names_the_file_of_each_table(page):
 
 def test_every_file_is_the_table_of_one_page():
     found = [(page.parent / place.file).resolve() for page, tables in SHOWN.items() for place in tables]
-    assert sorted([*found, ABLATION]) == sorted((ROOT / "docs").glob("*.csv"))
+    assert sorted([*found, *ABLATIONS]) == sorted((ROOT / "docs").glob("*.csv"))
 
 
-def test_the_table_of_the_ablation_is_what_its_command_makes_of_the_file():
+@pytest.mark.parametrize("file", ABLATIONS, ids=lambda file: file.stem)
+def test_the_table_of_an_ablation_is_what_its_command_makes_of_the_file(file):
     records = [
         {name: value if name == "variant" else float(value) for name, value in row.items()}
-        for row in read(ABLATION)
+        for row in read(file)
     ]
     titles = {name: variant.title for name, variant in ablation.VARIANTS.items()}
-    assert ablation_table(records, titles) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert ablation_table(records, titles) in page
+    assert f"]({file.name})" in page
 
 
 def test_a_table_has_commas_in_large_numbers_and_nothing_else_changed():
