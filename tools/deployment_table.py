@@ -60,7 +60,7 @@ def rivals(folder: RunFolder) -> list[dict[str, Any]]:
     shape, classes = model.inputs[0].shape[1:], model.outputs[0].shape[-1]
     networks = {"searched": model}
     for name in HAND_MADE:
-        networks[name] = of_size(name, shape, classes, lambda network: size_of(network)["flops"] <= most)
+        networks[name] = of_size(name, shape, classes, {"flops": most})
     sizes = {name: size_of(network) for name, network in networks.items()}
     rows = {
         name: {"network": name, "parameters": size["params"], "multiply-adds": size["flops"]}

@@ -9,15 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 from hmnas_tf.ablation.ablation_table import STAGE_ROWS, WHOLE_METHOD, csv_text, draw, markdown
-from hmnas_tf.ablation.by_hand import train_by_hand
+from hmnas_tf.ablation.by_hand import bounds_of, check_rival, train_by_hand
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
 from hmnas_tf.console.names import require_known
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.data import ImageDataset
-from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.runs.adoption import adopt
-from hmnas_tf.runs.preflight import check, check_training
 from hmnas_tf.runs.widths import SIZES
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
@@ -142,7 +140,7 @@ def ablate(
     scratch = (scratch_epochs, scratch_learning_rate)
     configs = {(seed, name): config_of(config, VARIANTS[name], seed, *scratch) for seed, name in cells}
     for setting in configs.values():  # before the first of them costs anything
-        (check_training if setting.genotype in HAND_MADE else check)(setting, dataset)
+        check_rival(setting, dataset, config.budgets)
     workdir = path_of(workdir, "workdir")
     donors: dict[tuple, RunFolder] = {}
     records: list[dict[str, Any]] = []
@@ -183,17 +181,6 @@ def config_of(
     if not variant.at_evaluation_scale:
         changes |= {"evaluation_cells": 0, "evaluation_channels": 0}
     return dataclasses.replace(config, **changes)
-
-
-def bounds_of(budgets: Mapping[str, float], record: Mapping[str, Any]) -> dict[str, float]:
-    """Returns how large a network made by hand may be: as budgets say or, without any, as the searched network is.
-
-    Args:
-        budgets: by the name of the cost.
-        record: of the searched network, with `params`.
-    """
-    asked = {SIZES[name]: value for name, value in budgets.items() if name in SIZES}
-    return asked or {"params": record["params"]}
 
 
 def _run(

@@ -14,11 +14,38 @@ from hmnas_tf.console.progress import Say
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.exporters.formats import artifacts_of
 from hmnas_tf.exporters.timing import artifact_for
-from hmnas_tf.networks import counting
-from hmnas_tf.networks.handmade import of_size
+from hmnas_tf.networks.handmade import HAND_MADE, of_size, require_possible
 from hmnas_tf.runs.keras_defaults import own_defaults
 from hmnas_tf.runs.latency import time_networks
+from hmnas_tf.runs.preflight import check, check_training
 from hmnas_tf.runs.run import opened
+from hmnas_tf.runs.widths import SIZES
+
+
+def check_rival(setting: Config, dataset: ImageDataset, budgets: Mapping[str, float]) -> None:
+    """Does what `preflight.check` does, and refuses budgets that a network made by hand cannot keep.
+
+    Args:
+        setting: of a row.
+        dataset: images and labels.
+        budgets: by the name of the cost; a network made by hand has no other bounds before a search.
+    """
+    if setting.genotype not in HAND_MADE:
+        return check(setting, dataset)
+    check_training(setting, dataset)
+    if bounds := {SIZES[name]: value for name, value in budgets.items() if name in SIZES}:
+        require_possible(setting.genotype, dataset.image_shape, dataset.num_classes, bounds)
+
+
+def bounds_of(budgets: Mapping[str, float], record: Mapping[str, Any]) -> dict[str, float]:
+    """Returns how large a network made by hand may be: as budgets say or, without any, as the searched network is.
+
+    Args:
+        budgets: by the name of the cost.
+        record: of the searched network, with `params`.
+    """
+    asked = {SIZES[name]: value for name, value in budgets.items() if name in SIZES}
+    return asked or {"params": record["params"]}
 
 
 def train_by_hand(
@@ -36,18 +63,13 @@ def train_by_hand(
     Raises:
         ValueError: if no width is within the bounds, or the folder belongs to another run.
     """
-
-    def fits(network: keras.Model) -> bool:
-        size = counting.size_of(network)
-        return all(size[key] <= most for key, most in bounds.items())
-
     is_timed = artifact_for(config.latency_runtime) in artifacts_of(config.formats, config.quantize)
     with own_defaults(), opened(dataset, config, path, say) as run:
         if run.done("finetuned") and ("latency" in run.folder.results or not is_timed):
             return run.folder.results
         keras.utils.set_random_seed(run.seed("initial weights"))
         with run.building(f"{config.genotype} of the size that is asked for"):
-            network = of_size(config.genotype, dataset.image_shape, dataset.num_classes, fits)
+            network = of_size(config.genotype, dataset.image_shape, dataset.num_classes, bounds)
         fine_tune(run, None, network)
         if is_timed:
             measured = round(time_networks(config.latency_runtime, {"network": network})["network"], 4)

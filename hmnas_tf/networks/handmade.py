@@ -6,13 +6,14 @@ multiply-adds of a 32x32x3 image. The other is a chain of MobileNetV2's inverted
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 from keras import layers
 
 from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from hmnas_tf.networks.counting import size_of
 from hmnas_tf.space.widening import last_step
 
 EXPANSION = 3  # of an inverted residual
@@ -98,25 +99,39 @@ HAND_MADE: dict[str, Callable[[float, Shape, int], keras.Model]] = {
 }
 
 
-def of_size(
-    name: str, image_shape: Shape, num_classes: int, fits: Callable[[keras.Model], bool]
-) -> keras.Model:
-    """Returns the widest network of a kind that fits, in steps in which layers of one width get a channel more.
+def of_size(name: str, image_shape: Shape, num_classes: int, bounds: Mapping[str, float]) -> keras.Model:
+    """Returns the widest network of a kind that is within bounds, in steps in which layers of one width get a channel.
 
     Args:
         name: in `HAND_MADE`.
         image_shape: height, width, channels.
         num_classes: outputs.
-        fits: says whether a network is small enough; none that is wider than one that is not may be.
+        bounds: most of what `counting.size_of` counts.
 
     Raises:
-        ValueError: if not even the narrowest fits.
+        ValueError: if not even the narrowest is, see `require_possible`.
     """
+    require_possible(name, image_shape, num_classes, bounds)
 
     def made(step: int) -> keras.Model:
         return HAND_MADE[name](1 + step / STEPS, image_shape, num_classes)
 
-    step = last_step(lambda step: fits(made(step)))
-    if step < 0:
-        raise ValueError(f"no {name} is so small: its narrowest has one channel in its first layers.")
-    return made(step)
+    return made(last_step(lambda step: _fits(size_of(made(step)), bounds)))
+
+
+def require_possible(name: str, image_shape: Shape, num_classes: int, bounds: Mapping[str, float]) -> None:
+    """Refuses bounds that not even the narrowest network of a kind is within; see `of_size`.
+
+    Raises:
+        ValueError: with what that costs.
+    """
+    size = size_of(HAND_MADE[name](1, image_shape, num_classes))
+    if not _fits(size, bounds):
+        raise ValueError(
+            f"no {name} is so small: its narrowest has {size['params']:,} parameters and {size['flops']:,} "
+            "multiply-adds: ask for more, or leave it out."
+        )
+
+
+def _fits(size: Mapping[str, int], bounds: Mapping[str, float]) -> bool:
+    return all(size[key] <= most for key, most in bounds.items())

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hmnas_tf.ablation.ablation import VARIANTS, bounds_of, config_of, shares_supernet
+from hmnas_tf.ablation.ablation import VARIANTS, config_of, shares_supernet
 from hmnas_tf.ablation.ablation_table import csv_text
-from hmnas_tf.ablation.by_hand import train_by_hand
+from hmnas_tf.ablation.by_hand import bounds_of, check_rival, train_by_hand
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
 from hmnas_tf.console.names import require_known
@@ -21,7 +21,6 @@ from hmnas_tf.exporters.timing import artifact_for, time_file
 from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.reporting.sizes import FOLDER, MASKS, TABLE, worth
 from hmnas_tf.runs.adoption import adopt
-from hmnas_tf.runs.preflight import check, check_training
 from hmnas_tf.sizes.sizes_table import FIELDS, draw, markdown
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
@@ -81,8 +80,8 @@ def pareto(
                 own, VARIANTS[RIVALS[rival]], own.seed, scratch_learning_rate=own.finetune_learning_rate
             )
             cells[f"{name}_{rival}"] = name, rival, changed
-    for _, _, setting in cells.values():  # before the first of them costs anything
-        (check_training if setting.genotype in HAND_MADE else check)(setting, dataset)
+    for name, _, setting in cells.values():  # before the first of them costs anything
+        check_rival(setting, dataset, networks[name])
     records: list[dict[str, Any]] = []
     with held(Path(workdir) / FOLDER) as root:
         for number, (folder, (name, kind, setting)) in enumerate(cells.items(), 1):

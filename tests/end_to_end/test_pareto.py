@@ -16,12 +16,13 @@ from hmnas_tf.runs.budgeting import InfeasibleError
 from hmnas_tf.runs.run_report import write_report
 from hmnas_tf.sizes import sizes
 from hmnas_tf.sizes.budget_lists import networks
-from hmnas_tf.sizes.sizes import RIVALS, pareto
+from hmnas_tf.sizes.sizes import pareto
 from hmnas_tf.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
 ASKED = networks({"parameters": [700, 500]})
+RIVALS = ["random", "resnet8", "top2"]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def finished(patterns, short, tmp_path_factory):
     """Two sizes with all rivals from the supernet of the shortest run: records, what was said, and the run's folder."""
     workdir, lines = tmp_path_factory.mktemp("pareto") / "run", []
     shutil.copytree(short.workdir, workdir)
-    records = pareto(patterns, short.config, workdir, ASKED, rivals=list(RIVALS), say=lines.append)
+    records = pareto(patterns, short.config, workdir, ASKED, rivals=RIVALS, say=lines.append)
     return records, lines, workdir
 
 
@@ -46,8 +47,10 @@ def test_every_network_keeps_its_budget_and_so_do_its_rivals(finished):
     for record in records:
         assert record["params"] <= record["max_parameters"]
         folder = record["network"] + ("" if record["kind"] == "masks" else f"_{record['kind']}")
-        assert results(workdir, folder)["derived"]["params_dense"] == record["params"]
-        assert (workdir / FOLDER / folder / "model" / "derived.keras").exists()
+        assert results(workdir, folder)["stages"]["finetuned"]["params"] == record["params"]
+        assert (workdir / FOLDER / folder / "model" / "derived.keras").exists() == (
+            record["kind"] != "resnet8"
+        )
     assert len({record["epochs"] for record in records}) == 1
     assert [line for line in lines if line.startswith("parameters_500: ")]
 
@@ -81,7 +84,7 @@ def test_the_run_itself_is_as_it_was(finished, short):
 def test_finished_networks_are_only_read_and_more_are_added(finished, patterns, short, monkeypatch):
     records, _, workdir = finished
     before = {path: path.read_bytes() for path in (workdir / FOLDER).rglob("*.json")}
-    assert pareto(patterns, short.config, workdir, ASKED, rivals=list(RIVALS)) == records
+    assert pareto(patterns, short.config, workdir, ASKED, rivals=RIVALS) == records
     assert {path: path.read_bytes() for path in (workdir / FOLDER).rglob("*.json")} == before
     begun = []
     monkeypatch.setattr(sizes, "search", lambda *arguments, **_: begun.append(arguments[2].name) or 1 / 0)
@@ -99,6 +102,9 @@ def test_what_cannot_be_is_told_before_a_network_is_trained(patterns, short, mak
     partial = dataclasses.replace(short.config, partial_channels=2)
     with pytest.raises(ValueError, match="partial_channels=2 contradict"):
         pareto(patterns, partial, workdir, ASKED)
+    with pytest.raises(ValueError, match="no mobilenet is so small: its narrowest has"):
+        pareto(patterns, short.config, workdir, ASKED, rivals=["mobilenet"], say=lines.append)
+    assert not [line for line in lines if "epoch" in line]
     with pytest.raises(ValueError, match="rivals='mine'"):
         pareto(patterns, short.config, workdir, ASKED, rivals=["mine"])
 

@@ -25,7 +25,7 @@ def test_resnet8_has_the_published_size():
 @each
 @pytest.mark.parametrize("most", [20_000, 78_000])
 def test_a_size_is_met_within_four_percent(name, most):
-    network = of_size(name, SHAPE, 10, lambda network: size_of(network)["params"] <= most)
+    network = of_size(name, SHAPE, 10, {"params": most})
     assert 0.96 * most <= size_of(network)["params"] <= most
     assert network.output_shape == (None, 10)
 
@@ -33,7 +33,7 @@ def test_a_size_is_met_within_four_percent(name, most):
 @each
 def test_what_nothing_meets_is_refused(name):
     with pytest.raises(ValueError, match=f"no {name} is so small"):
-        of_size(name, SHAPE, 10, lambda network: False)
+        of_size(name, SHAPE, 10, {"params": 10**9, "flops": 5})
 
 
 @each

@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,10 @@ def kill(command: Command, run: Path, stage: str, in_a_save: bool, delay: float)
     return any(folder.glob("*_temp"))
 
 
-def arrays(run: Path) -> dict[str, np.ndarray]:
+def arrays(run: Path, stages: Sequence[str] = STAGES) -> dict[str, np.ndarray]:
     """Returns all variables that a search leaves: of networks, optimizers, masks, averages and metrics."""
     found = {}
-    for stage in STAGES:
+    for stage in stages:
         with np.load(run / "checkpoints" / f"{stage}.npz") as file:
             found |= {f"{stage} {name}": file[name] for name in file.files}
         newest = tf.train.load_checkpoint(str(run / "checkpoints" / stage))
@@ -60,8 +61,8 @@ def rows(table: Path) -> list[dict[str, str]]:
         ]
 
 
-def assert_the_same(run: Path, other: Path, epochs: int) -> None:
-    found, expected = arrays(run), arrays(other)
+def assert_the_same(run: Path, other: Path, epochs: int, stages: Sequence[str] = STAGES) -> None:
+    found, expected = arrays(run, stages), arrays(other, stages)
     assert found.keys() == expected.keys()
     assert len(found) > 100
     assert [name for name in found if found[name].tobytes() != expected[name].tobytes()] == []

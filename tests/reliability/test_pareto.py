@@ -39,7 +39,9 @@ def test_killed_at_any_time_it_is_uninterrupted(finished, tmp_path):
     assert tables[0] == tables[1]
     assert len(tables[0]) == 4
     for network in ("parameters_500", "parameters_700"):
-        assert_the_same(*(path / "pareto" / network for path in folders), epochs=6)
+        assert_the_same(
+            *(path / "pareto" / network for path in folders), epochs=6, stages=("searched", "finetuned")
+        )
     assert "One supernet, several sizes" in (run / "report.html").read_text(encoding="utf-8")
 
 
@@ -50,6 +52,7 @@ def test_killed_at_any_time_it_is_uninterrupted(finished, tmp_path):
         (["--max_parameters=10k"], ["--max_parameters=10k", "comma list of whole numbers"]),
         (["--max_parameters=500,500"], ["asked for twice"]),
         (["--max_parameters=5"], ["max_parameters=5 cannot be met", "smallest network"]),
+        (["--max_parameters=500", "--rivals=mobilenet"], ["no mobilenet is so small", "parameters"]),
         (["--max_parameters=500", "--rivals=mine"], ["rivals='mine'", "random"]),
         (["--max_latency_ms=1"], ["max_latency_ms=1.0", "formats='keras' has no onnx"]),
         (["--max_parameters=500", "--mask_epochs=0"], ["mask_epochs=0", "at least 1"]),
