@@ -77,12 +77,8 @@ VARIANTS = {  # in the order in which one can use what another has trained
 }
 
 
-OF_SUPERNET = (
-    "seed",
-    "edge_softmax",
-    "validation_fraction",
-    "operation_gradient",
-)  # settings that variants differ in
+# Settings in which rows differ that train a supernet.
+OF_SUPERNET = ("seed", "edge_softmax", "validation_fraction", "operation_gradient")
 
 
 def shares_supernet(one: Config, other: Config) -> bool:
@@ -161,7 +157,7 @@ def ablate(
 
 
 def config_of(
-    config: Config, variant: Variant, seed: int, scratch_epochs: int = 0, scratch_learning_rate: float = 0.025
+    config: Config, variant: Variant, seed: int, scratch_epochs: int, scratch_learning_rate: float
 ) -> Config:
     """Returns the settings of one cell; see `ablate`."""
     changes = dict(variant.changes) | {"seed": seed}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hmnas_tf.ablation.ablation import VARIANTS, config_of, shares_supernet
-from hmnas_tf.ablation.ablation_table import csv_text
+from hmnas_tf.ablation.ablation_table import WHOLE_METHOD, csv_text
 from hmnas_tf.ablation.by_hand import bounds_of, check_rival, train_by_hand
 from hmnas_tf.algorithm import search
 from hmnas_tf.config import Config
@@ -21,6 +21,7 @@ from hmnas_tf.exporters.timing import artifact_for, time_file
 from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.reporting.sizes import FOLDER, MASKS, TABLE, worth
 from hmnas_tf.runs.adoption import adopt
+from hmnas_tf.runs.widths import SIZES
 from hmnas_tf.sizes.sizes_table import FIELDS, draw, markdown
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
@@ -67,6 +68,12 @@ def pareto(
         InfeasibleError: if a budget cannot be met, naming the least that can.
     """
     require_known("rivals", rivals, RIVALS)
+    of_cells = [rival for rival in rivals if not VARIANTS[RIVALS[rival]].by_hand]
+    if of_cells and not all(set(SIZES) & set(budgets) for budgets in networks.values()):
+        raise ValueError(
+            f"rivals={','.join(rivals)!r}: {of_cells[0]} is made as wide as parameters or multiply-adds allow: ask for "
+            "one of them too, or leave it out."
+        )
     require_one_worker()
     donor = _donor(Path(workdir), dataset)
     plain = {f"max_{cost}": 0 for cost in config.budgets}
@@ -74,12 +81,10 @@ def pareto(
     cells: dict[str, tuple[str, str, Config]] = {}
     for name, budgets in networks.items():
         own = dataclasses.replace(config, **{f"max_{cost}": value for cost, value in budgets.items()})
-        cells[name] = name, MASKS, config_of(own, VARIANTS["multi_level_masks"], own.seed)
-        for rival in rivals:
-            changed = config_of(
-                own, VARIANTS[RIVALS[rival]], own.seed, scratch_learning_rate=own.finetune_learning_rate
-            )
-            cells[f"{name}_{rival}"] = name, rival, changed
+        for kind in (MASKS, *rivals):
+            variant = VARIANTS[RIVALS.get(kind, WHOLE_METHOD)]
+            folder = name if kind == MASKS else f"{name}_{kind}"
+            cells[folder] = name, kind, config_of(own, variant, own.seed, 0, own.finetune_learning_rate)
     for name, _, setting in cells.values():  # before the first of them costs anything
         check_rival(setting, dataset, networks[name])
     records: list[dict[str, Any]] = []

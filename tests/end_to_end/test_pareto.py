@@ -105,6 +105,10 @@ def test_what_cannot_be_is_told_before_a_network_is_trained(patterns, short, mak
     with pytest.raises(ValueError, match="no mobilenet is so small: its narrowest has"):
         pareto(patterns, short.config, workdir, ASKED, rivals=["mobilenet"], say=lines.append)
     assert not [line for line in lines if "epoch" in line]
+    fast = networks({"latency_ms": [5.0]})
+    timed = dataclasses.replace(short.config, formats=("onnx",))
+    with pytest.raises(ValueError, match="random is made as wide as parameters or multiply-adds allow"):
+        pareto(patterns, timed, workdir, fast, rivals=["resnet8", "random"])
     with pytest.raises(ValueError, match="rivals='mine'"):
         pareto(patterns, short.config, workdir, ASKED, rivals=["mine"])
 
