@@ -11,6 +11,12 @@ from numpy.random import Generator
 import hmnas_tf  # noqa: F401
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process is left with one of them while the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_table_of_this_machine(tmp_path_factory) -> Iterator[None]:
     """Milliseconds that tests measure are not kept for the user's runs, nor are his for tests."""

@@ -40,6 +40,6 @@ heading "lint: ruff check"
 heading "floors: lint-imports"
 "$VENV/bin/lint-imports"
 heading "tests: pytest"
-# A process a core, each with whole files, which share what they trained.
-"$VENV/bin/python" -m pytest -q --durations=30 --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
+# A process a core, each with whole files, which share what they trained; in the order of tests/conftest.py.
+"$VENV/bin/python" -m pytest -q --durations=30 --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 heading "all checks passed"

@@ -22,12 +22,12 @@ from hmnas_tf.storage.run_folder import RunFolder
 pytestmark = pytest.mark.slow
 
 ASKED = networks({"parameters": [700, 500]})
-RIVALS = ["random", "resnet8", "top2"]
+RIVALS = ["resnet8", "top2"]  # tests/reliability has random ones
 
 
 @pytest.fixture(scope="module")
 def finished(patterns, short, tmp_path_factory):
-    """Two sizes with all rivals from the supernet of the shortest run: records, what was said, and the run's folder."""
+    """Two sizes with rivals from the supernet of the shortest run: records, what was said, and the run's folder."""
     workdir, lines = tmp_path_factory.mktemp("pareto") / "run", []
     shutil.copytree(short.workdir, workdir)
     records = pareto(patterns, short.config, workdir, ASKED, rivals=RIVALS, say=lines.append)
@@ -60,7 +60,6 @@ def test_the_supernet_is_trained_once(finished, short):
     assert not [line for line in lines if "Stage 1 of 3" in line]
     for name in (*ASKED, *(f"{name}_top2" for name in ASKED)):
         assert results(workdir, name)["stages"]["supernet"] == short.result.results["stages"]["supernet"]
-    assert set(results(workdir, "parameters_500_random")["stages"]) == {"finetuned"}
 
 
 def test_table_chart_and_report_have_every_network(finished, short):
