@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from hmnas_tf.reporting.results_table import markdown_table
 from hmnas_tf.storage import atomic
 
 WHOLE_METHOD = "multi_level_masks"
@@ -68,22 +69,23 @@ def markdown(records: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) ->
         "seconds",
     )
     heads += ("paper, CIFAR-10",)
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    table: list[list[str]] = []
     of_masks = [record for record in records if record["variant"] == WHOLE_METHOD]
     for name, title in (dict(titles) | STAGE_TITLES).items():
         rows = [record for record in records if record["variant"] == name]
         if rows:
-            cells = [
-                title,
-                str(len(rows)),
-                _mean(rows, "test_error", ".2f"),
-                "" if name in STAGE_TITLES else _paired(rows, of_masks),
-                *(_mean(rows, key, ",.0f") for key in ("params", "params_nonzero", "flops")),
-                *(_mean(rows, key, ",.0f", deviation=False) for key in ("epochs", "seconds")),
-                PAPER[name],
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            table.append(
+                [
+                    title,
+                    str(len(rows)),
+                    _mean(rows, "test_error", ".2f"),
+                    "" if name in STAGE_TITLES else _paired(rows, of_masks),
+                    *(_mean(rows, key, ",.0f") for key in ("params", "params_nonzero", "flops")),
+                    *(_mean(rows, key, ",.0f", deviation=False) for key in ("epochs", "seconds")),
+                    PAPER[name],
+                ]
+            )
+    return markdown_table(heads, table)
 
 
 def _paired(rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:

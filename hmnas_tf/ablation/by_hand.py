@@ -16,7 +16,7 @@ from hmnas_tf.exporters.formats import artifacts_of
 from hmnas_tf.exporters.timing import artifact_for
 from hmnas_tf.networks.handmade import HAND_MADE, of_size, require_possible
 from hmnas_tf.runs.keras_defaults import own_defaults
-from hmnas_tf.runs.latency import time_networks
+from hmnas_tf.runs.latency import record_milliseconds, time_networks
 from hmnas_tf.runs.preflight import check, check_training
 from hmnas_tf.runs.run import opened
 from hmnas_tf.runs.widths import SIZES
@@ -33,7 +33,7 @@ def check_rival(setting: Config, dataset: ImageDataset, budgets: Mapping[str, fl
     if setting.genotype not in HAND_MADE:
         return check(setting, dataset)
     check_training(setting, dataset)
-    if bounds := {SIZES[name]: value for name, value in budgets.items() if name in SIZES}:
+    if bounds := _sizes(budgets):
         require_possible(setting.genotype, dataset.image_shape, dataset.num_classes, bounds)
 
 
@@ -44,8 +44,11 @@ def bounds_of(budgets: Mapping[str, float], record: Mapping[str, Any]) -> dict[s
         budgets: by the name of the cost.
         record: of the searched network, with `params`.
     """
-    asked = {SIZES[name]: value for name, value in budgets.items() if name in SIZES}
-    return asked or {"params": record["params"]}
+    return _sizes(budgets) or {"params": record["params"]}
+
+
+def _sizes(budgets: Mapping[str, float]) -> dict[str, float]:
+    return {SIZES[name]: value for name, value in budgets.items() if name in SIZES}
 
 
 def train_by_hand(
@@ -72,6 +75,6 @@ def train_by_hand(
             network = of_size(config.genotype, dataset.image_shape, dataset.num_classes, bounds)
         fine_tune(run, None, network)
         if is_timed:
-            measured = round(time_networks(config.latency_runtime, {"network": network})["network"], 4)
-            run.folder.update(latency={"runtime": config.latency_runtime, "measured_ms": measured})
+            milliseconds = time_networks(config.latency_runtime, {"network": network})["network"]
+            record_milliseconds(run.folder, config.latency_runtime, milliseconds)
         return run.folder.results

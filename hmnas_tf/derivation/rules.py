@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -140,3 +140,8 @@ RULES = {
     "top2": by_hand,
 }
 READ_MASKS = {"masks"}  # rules that masks are searched for; the others go without mask search
+
+
+def kept_by_masks(budgets: Mapping[str, float], rule: str) -> Mapping[str, float]:
+    """Returns the budgets that masks of channels have to keep: all, or none with a rule that reads no masks."""
+    return budgets if rule in READ_MASKS else {}

@@ -1,8 +1,8 @@
-"""The three stages as a table, like the paper's Table 3."""
+"""The three stages as a table, like the paper's Table 3; tables in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hmnas_tf.console.progress import counted
@@ -45,6 +45,19 @@ def stages_table(results: Mapping[str, Any]) -> str:
         f"{name:<{first}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, others, strict=True))
         for name, *cells in (COLUMNS, *stage_rows(results))
     )
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table in Markdown.
+
+    >>> print(markdown_table(["a", "b"], [["1", "2"]]), end="")
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [f"| {' | '.join(row)} |" for row in (heads, *rows)]
+    lines.insert(1, "|---" * len(heads) + "|")
+    return "\n".join(lines) + "\n"
 
 
 def derivation_lines(genotype: Genotype, cell_sharing: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from hmnas_tf.console.progress import counted
-from hmnas_tf.derivation.rules import READ_MASKS
+from hmnas_tf.derivation.rules import kept_by_masks
 from hmnas_tf.networks.cost import Cost, Masks
 from hmnas_tf.networks.count import MEASURES, Count
 from hmnas_tf.networks.latency import Latency
@@ -69,9 +69,9 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
         InfeasibleError: if a budget, or all of them together, cannot be met; it names the smallest that can.
     """
     budgets, entries = [], {}
-    if run.config.derivation not in READ_MASKS:  # see `widths`
-        return budgets
-    for name, asked in run.config.budgets.items():
+    for name, asked in kept_by_masks(
+        run.config.budgets, run.config.derivation
+    ).items():  # others: see `widths`
         cost = cost_of(run, supernet, name, classes)
         whole = rounded(name, cost(Masks.of(supernet).exact()))
         budget = Budget(name, float(asked), cost, whole)

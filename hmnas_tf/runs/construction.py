@@ -6,7 +6,7 @@ import keras
 
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.evaluation_network import evaluation_network, with_classifier
-from hmnas_tf.derivation.rules import READ_MASKS, genotype_of, random_genotype
+from hmnas_tf.derivation.rules import READ_MASKS, genotype_of, kept_by_masks, random_genotype
 from hmnas_tf.derivation.training_network import training_network
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
@@ -41,7 +41,7 @@ def architecture(run: Run, supernet: Supernet | None) -> Genotype:
         groups = sharing_groups(topology.plans, config.cell_sharing)
         genotype = random_genotype(topology, groups, run.seed("derivation"))
     genotype = genotype.resized(cells=config.evaluation_cells, initial_channels=config.evaluation_channels)
-    if config.budgets and config.derivation not in READ_MASKS:
+    if config.budgets and not kept_by_masks(config.budgets, config.derivation):
         genotype = within_budgets(run, genotype)
     path = run.folder.genotype
     if config.genotype and path.exists() and Genotype.loads(path.read_text(encoding="utf-8")) != genotype:

@@ -27,6 +27,7 @@ from hmnas_tf.runs.processor import processor
 from hmnas_tf.runs.run import Run
 from hmnas_tf.stages.strategy import several_workers
 from hmnas_tf.storage import atomic
+from hmnas_tf.storage.run_folder import RunFolder
 
 SCHEMA = 2  # with what networks are folded into: alike depthwise convolutions of a node are one
 AT_A_TIME = 24  # parts between two writes of the table
@@ -155,8 +156,7 @@ def time_exported(run: Run, written: Mapping[str, Mapping[str, Any]]) -> None:
     path = written[artifact_for(runtime)]["path"]
     milliseconds = time_file(runtime, run.folder.path / path)
     measured = float(np.median(milliseconds))
-    found = {"runtime": runtime} | run.folder.results.get("latency", {}) | {"measured_ms": round(measured, 4)}
-    run.folder.update(latency=found)
+    record_milliseconds(run.folder, runtime, measured)
     run.say(
         f"latency: {path} takes {measured:.3f} ms of {asked:g} ms asked for ({version_of(runtime)}, one thread)"
     )
@@ -167,6 +167,12 @@ def time_exported(run: Run, written: Mapping[str, Mapping[str, Any]]) -> None:
                 f"{100 * spread(milliseconds):.0f} %; measure again on a quiet machine, or ask for less."
             ]
         )
+
+
+def record_milliseconds(folder: RunFolder, runtime: str, milliseconds: float) -> None:
+    """Adds to a run's `results.json` what its network was measured to take."""
+    known = folder.results.get("latency", {})
+    folder.update(latency=known | {"runtime": runtime, "measured_ms": round(milliseconds, 4)})
 
 
 def _derived(run: Run, supernet: Supernet) -> Callable[[], keras.Model]:

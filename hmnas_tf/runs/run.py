@@ -17,7 +17,7 @@ from hmnas_tf.config import STATISTICS_BATCHES, Config
 from hmnas_tf.console.paths import path_of, refuse_within
 from hmnas_tf.console.progress import Say, Spent, silent
 from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
-from hmnas_tf.derivation.rules import READ_MASKS
+from hmnas_tf.derivation.rules import kept_by_masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.board import ArchitectureBoard
 from hmnas_tf.runs.manifest import git_commit, machine, versions
@@ -81,7 +81,7 @@ class Run:
                 threshold=config.threshold,
                 renormalize=config.renormalize,
                 recompute=config.recompute,
-                width_masks=bool(config.budgets) and config.derivation in READ_MASKS,
+                width_masks=bool(kept_by_masks(config.budgets, config.derivation)),
             )
             supernet.build((None, *self.dataset.image_shape))
         return supernet

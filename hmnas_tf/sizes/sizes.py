@@ -21,6 +21,7 @@ from hmnas_tf.exporters.timing import artifact_for, time_file
 from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.reporting.sizes import FOLDER, MASKS, TABLE, worth
 from hmnas_tf.runs.adoption import adopt
+from hmnas_tf.runs.latency import record_milliseconds
 from hmnas_tf.runs.widths import SIZES
 from hmnas_tf.sizes.sizes_table import FIELDS, draw, markdown
 from hmnas_tf.stages.strategy import require_one_worker
@@ -137,7 +138,7 @@ def _run(
     artifact = folder.results["artifacts"].get(artifact_for(config.latency_runtime))
     if artifact and "measured_ms" not in folder.results.get("latency", {}):
         milliseconds = float(np.median(time_file(config.latency_runtime, path / artifact["path"])))
-        folder.update(latency={"runtime": config.latency_runtime, "measured_ms": round(milliseconds, 4)})
+        record_milliseconds(folder, config.latency_runtime, milliseconds)
     return folder.results
 
 

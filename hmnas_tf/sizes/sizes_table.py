@@ -8,6 +8,7 @@ from typing import Any
 
 from hmnas_tf.drawing.error_by_size import error_by_size
 from hmnas_tf.drawing.picture import as_svg
+from hmnas_tf.reporting.results_table import markdown_table
 from hmnas_tf.reporting.sizes import CHART, COLUMNS, rows
 from hmnas_tf.storage import atomic
 
@@ -29,9 +30,7 @@ FIELDS = (  # of `pareto.csv`
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """Returns one row a network."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows(records)]
-    return "\n".join(lines) + "\n"
+    return markdown_table(COLUMNS, rows(records))
 
 
 def draw(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from hmnas_tf.reporting.results_table import markdown_table
+
 SIZES = ("params", "params_nonzero", "flops")
 
 
@@ -83,7 +85,7 @@ def markdown(records: Sequence[Record], *, error: str, score: str) -> str:
     partial = any(record.budget < 1 for record in records)
     heads = ["rank", "trial", score, error, "parameters", "non-zero", "multiply-adds", "seconds"]
     heads += ["epochs"] * partial + names
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows: list[list[str]] = []
     for rank, record in enumerate(ranked(records), 1):
         cells = [record.status, record.trial, *[""] * 6]
         if record.completed:
@@ -97,10 +99,10 @@ def markdown(records: Sequence[Record], *, error: str, score: str) -> str:
             cells += [*(f"{record.stage[key]:,}" for key in SIZES), f"{record.seconds:.0f}"]
         cells += [f"{100 * record.budget:.0f} %"] * partial
         cells += [f"{record.values[name]:.4g}" if name in record.values else "" for name in names]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     failed = [f"{r.trial} failed: {r.reason}" for r in records if r.status == "failed" and r.reason]
     stars = "\\* no other trial has both fewer errors and no more parameters, or the reverse"
-    return "\n".join([*lines, "", stars, *failed]) + "\n"
+    return markdown_table(heads, rows) + "\n".join(["", stars, *failed]) + "\n"
 
 
 def _names(records: Sequence[Record]) -> list[str]:
