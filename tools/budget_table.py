@@ -37,9 +37,9 @@ DATASETS: dict[
         dataset="fashion_mnist",
         image_size=8,
         train_examples=10_000,
-        supernet_epochs=3,
-        mask_epochs=2,
-        finetune_epochs=3,
+        supernet_epochs=2,
+        mask_epochs=1,
+        finetune_epochs=2,
     ),
 }
 COSTS = ("parameters", "multiply_adds")

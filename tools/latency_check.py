@@ -43,12 +43,15 @@ def draw(supernet: Any, random: np.random.Generator) -> None:
 
 
 def compared(config: Any, dataset: Any, count: int) -> list[dict[str, float]]:
-    """Returns size, predicted and measured milliseconds of random architectures in the runtime of the settings."""
+    """Returns size, predicted and measured milliseconds of random architectures in the runtime of the settings.
+
+    What is measured is as if the machine had the pace at which the table was made.
+    """
     from hmnas_tf.exporters.timing import time_models
     from hmnas_tf.networks.cost import Masks
     from hmnas_tf.networks.count import MEASURES, Count
     from hmnas_tf.networks.latency import Latency
-    from hmnas_tf.runs.latency import multiple_of, searched, table_of
+    from hmnas_tf.runs.latency import REFERENCE, at_pace, multiple_of, reference, searched, table_of
     from hmnas_tf.runs.run import opened
 
     runtime, random, rows = config.latency_runtime, np.random.default_rng(config.seed), []
@@ -56,17 +59,17 @@ def compared(config: Any, dataset: Any, count: int) -> list[dict[str, float]]:
     with opened(dataset, config, workdir, command_line.say) as run:
         supernet = run.new_supernet()
         costs = {name: Count(supernet, name) for name in MEASURES}
-        costs["predicted"] = Latency(supernet, table_of(run, supernet), None, multiple_of(runtime))
+        table = table_of(run, supernet)
+        costs["predicted"] = Latency(supernet, table, None, multiple_of(runtime))
         for start in range(0, count, AT_A_TIME):
-            part, models = [], {}
+            part, models = [], {REFERENCE: functools.partial(reference, runtime)}
             for number in range(start, min(start + AT_A_TIME, count)):
                 draw(supernet, random)
                 masks = Masks.of(supernet).exact()
                 part.append({name: float(cost(masks)) for name, cost in costs.items()})
                 models[str(number)] = functools.partial(lambda model: model, searched(run, supernet)())
-            times = time_models(runtime, models)
-            for row, name in zip(part, models, strict=True):
-                rows.append(row | {"measured": float(np.median(times[name]))})
+            times = at_pace(time_models(runtime, models), table[REFERENCE])
+            rows += [row | {"measured": times[str(start + own)]} for own, row in enumerate(part)]
             command_line.say(f"{runtime}: {counted(len(rows), 'architecture')} of {count} compared")
     return rows
 

@@ -20,6 +20,7 @@ from hmnas_tf.derivation.pad import MULTIPLE, pad
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.exporters.timing import artifact_for, time_file, time_models, version_of
+from hmnas_tf.networks.handmade import mobilenet
 from hmnas_tf.networks.latency import Table
 from hmnas_tf.networks.latency_parts import parts_of, whole_key
 from hmnas_tf.networks.supernet import Supernet
@@ -29,7 +30,8 @@ from hmnas_tf.stages.strategy import several_workers
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.run_folder import RunFolder
 
-SCHEMA = 2  # with what networks are folded into: alike depthwise convolutions of a node are one
+SCHEMA = 3  # all at the pace of one moment, which `REFERENCE` tells
+REFERENCE = "reference"  # key of a network that is always the same, timed beside all others
 AT_A_TIME = 24  # parts between two writes of the table
 NOISY = 0.1  # spread of repeated measurements, over their median, above which milliseconds say little
 
@@ -74,7 +76,7 @@ def table_of(run: Run, supernet: Supernet) -> Table:
     needed = parts_of(supernet, multiple_of(runtime)) | {whole_key(supernet): _derived(run, supernet)}
     if own.exists():
         times = _read(own, runtime)
-        if needed.keys() <= times.keys():
+        if {*needed, REFERENCE} <= times.keys():
             return times
     kept = kept_table(runtime)
     try:
@@ -85,7 +87,7 @@ def table_of(run: Run, supernet: Supernet) -> Table:
     missing = {key: build for key, build in needed.items() if key not in times}
     if missing:
         times = times | _measured(run, kept, times, missing)
-    times = {key: times[key] for key in needed}
+    times = {key: times[key] for key in (*needed, REFERENCE)}
     _write(own, runtime, times)
     return times
 
@@ -93,7 +95,7 @@ def table_of(run: Run, supernet: Supernet) -> Table:
 def _measured(
     run: Run, kept: Path, times: Table, missing: Mapping[str, Callable[[], keras.Model]]
 ) -> dict[str, float]:
-    """Measures parts, and adds them to the machine's table as they come."""
+    """Measures parts, and adds them to the machine's table as they come, at the pace that it had at the first."""
     runtime, found, spreads = run.config.latency_runtime, {}, []
     run.say(
         f"latency: {counted(len(missing), 'part')} of the search space timed in {version_of(runtime)}, once for this "
@@ -103,9 +105,9 @@ def _measured(
     batches = [names[start : start + AT_A_TIME] for start in range(0, len(names), AT_A_TIME)]
     for keys in watched(batches, run.say, "latency"):
         models = {key: functools.partial(_exported, runtime, missing[key]) for key in keys}
-        for key, milliseconds in time_models(runtime, models).items():
-            found[key] = float(np.median(milliseconds))
-            spreads.append(spread(milliseconds))
+        timed = time_models(runtime, models | {REFERENCE: functools.partial(reference, runtime)})
+        spreads += [spread(milliseconds) for milliseconds in timed.values()]
+        found |= at_pace(timed, {**times, **found}.get(REFERENCE))
         try:
             _write(kept, runtime, {**times, **found})
         except OSError as error:
@@ -119,6 +121,30 @@ def _measured(
             ]
         )
     return found
+
+
+def reference(runtime: str) -> keras.Model:
+    """Returns a small network, always the same, as it is exported for a runtime.
+
+    A machine is at times faster and at times slower, by a half and more if others have a part of it. Beside this
+    network, in the same rounds, times of different moments can be compared.
+    """
+    return _exported(runtime, lambda: mobilenet(16, (32, 32, 3), 10))
+
+
+def at_pace(timed: Mapping[str, np.ndarray], pace: float | None) -> dict[str, float]:
+    """Returns the median milliseconds of networks as they were if `REFERENCE` took `pace`.
+
+    Args:
+        timed: milliseconds, a number a round, of networks and of `REFERENCE`, which had their turns together.
+        pace: milliseconds of `REFERENCE`; None for what it takes now.
+
+    >>> at_pace({"a": np.array([1.0, 3.0, 2.0]), REFERENCE: np.array([0.5])}, 0.25)
+    {'a': 1.0, 'reference': 0.25}
+    """
+    medians = {name: float(np.median(milliseconds)) for name, milliseconds in timed.items()}
+    factor = 1.0 if pace is None else pace / medians[REFERENCE]
+    return {name: factor * median for name, median in medians.items()}
 
 
 def spread(milliseconds: np.ndarray) -> float:

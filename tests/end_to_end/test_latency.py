@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,12 +31,18 @@ class Stopwatch:
     """Stands for a machine without noise: the milliseconds of a network follow from its layers and multiply-adds."""
 
     slower: float = SLOWER
+    paces: Iterable[float] = itertools.repeat(
+        1.0
+    )  # of the machine, one for each time that networks are timed
     timed: list[str] = dataclasses.field(default_factory=list)
     known: ClassVar[dict[str, float]] = {}  # of parts, which tests share
 
     def models(self, runtime, models, say=None) -> dict[str, np.ndarray]:
         self.timed += models
-        return {name: np.full(ROUNDS, self._milliseconds(name, build)) for name, build in models.items()}
+        pace = next(iter(self.paces))
+        return {
+            name: np.full(ROUNDS, pace * self._milliseconds(name, build)) for name, build in models.items()
+        }
 
     def _milliseconds(self, name, build) -> float:
         if name in self.known:
@@ -124,7 +132,7 @@ def test_what_no_network_keeps_is_refused(config, patterns, stopwatch, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_table_of_another_machine_is_refused_and_a_damaged_one_made_again(
+def test_a_table_of_another_machine_is_refused_and_a_damaged_one_made_again_at_any_pace(
     config, patterns, stopwatch, tmp_path, monkeypatch
 ):
     def begin(folder: Path) -> list[str]:
@@ -144,9 +152,17 @@ def test_a_table_of_another_machine_is_refused_and_a_damaged_one_made_again(
     assert not any("timed in" in line for line in begin(tmp_path / "second")), "kept for the machine"
     kept = latency.kept_table("onnx")
     kept.write_text(kept.read_text(encoding="utf-8")[:-40], encoding="utf-8")
+    monkeypatch.setattr(latency, "AT_A_TIME", 8)
+    stopwatch.paces = itertools.chain([1.0], itertools.cycle([1.5, 0.8]))  # the first is the table's
     lines = begin(tmp_path / "third")
     assert any(f"{kept} is no table of milliseconds" in line and "measured again" in line for line in lines)
-    assert len(stopwatch.timed) == 2 * parts
+    assert set(stopwatch.timed[parts:]) == set(stopwatch.timed[:parts])
+    assert stopwatch.timed[parts:].count(latency.REFERENCE) > 2
+    first, third = (
+        json.loads((tmp_path / name / "latency_table.json").read_text(encoding="utf-8"))["milliseconds"]
+        for name in ("first", "third")
+    )
+    assert third == pytest.approx(first), "as if the machine had one pace"
 
     monkeypatch.setattr(latency, "processor", lambda: "another (with AVX-512)")
     message = (
