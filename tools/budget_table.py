@@ -38,6 +38,7 @@ DATASETS: dict[
         image_size=8,
         train_examples=10_000,
         supernet_epochs=2,
+        warmup_epochs=1,
         mask_epochs=1,
         finetune_epochs=2,
     ),
