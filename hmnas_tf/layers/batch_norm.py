@@ -72,7 +72,7 @@ class BatchNorm(keras.layers.Layer):
 
     def build(self, input_shape, inputs: int | None = None):
         """Adds the variables; `inputs` is the number of inputs, `edges` if None."""
-        channels = input_shape[-1]
+        channels = self.channels = input_shape[-1]
         self.inputs = self.edges if inputs is None else inputs
         self.moving_mean = self._average("moving_mean", (self.inputs, channels), 0.0)
         self.moving_variance = self._average("moving_variance", (self.inputs, channels), 1.0)

@@ -78,6 +78,12 @@ def combine(shared: Sequence[Any], weights: Any) -> list[Any]:
     return [_like(row, shared[0]) for row in tf.unstack(rows, weights.shape[0])]
 
 
+def convolution(x: Any, kernel: Any, strides: int = 1) -> Any:
+    """Returns a convolution over all channels, like `depthwise`; kernel [size, size, channels, filters]."""
+    x, padding = _padded(x, kernel.shape[0], strides)
+    return tf.nn.conv2d(x, kernel, strides, padding)
+
+
 def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
     """Returns a depthwise convolution, padded by half of the kernel on all sides.
 
@@ -96,8 +102,7 @@ def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
     every = dict(strides=[1, strides, strides, 1])
 
     def convolved(x: Any) -> Any:
-        x = x if strides == 1 else tf.pad(x, _around(size))  # "SAME" would pad unevenly
-        padding = "SAME" if strides == 1 else "VALID"
+        x, padding = _padded(x, size, strides)
         return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, padding=padding, **every)
 
     if size <= NARROW or is_fixed(WEIGHTS):
@@ -146,6 +151,11 @@ def _shape(x: Any) -> list:
     if x.shape.is_fully_defined():
         return list(x.shape)
     return [size or dynamic for size, dynamic in zip(x.shape, tf.unstack(tf.shape(x)), strict=True)]
+
+
+def _padded(x: Any, size: int, strides: int) -> tuple[Any, str]:
+    """Returns what a convolution reads, and its padding; with strides "SAME" would pad unevenly."""
+    return (x, "SAME") if strides == 1 else (tf.pad(x, _around(size)), "VALID")
 
 
 def _around(size: int) -> list[list[int]]:

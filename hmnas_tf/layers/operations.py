@@ -21,6 +21,7 @@ from keras import ops
 
 from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm, factor_of
+from hmnas_tf.layers.convolutions import Convolution, InvertedResidual, PointwiseConvolution
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.operation import Operation
 from hmnas_tf.layers.separable import SeparableConvolution, SeparableUnit
@@ -166,10 +167,13 @@ class Zero(Operation):
 
 OPERATIONS: dict[str, Callable[..., Operation]] = {
     "avg_pool_3x3": partial(Pool, kind="average"),
+    "conv_1x1": PointwiseConvolution,
+    "conv_3x3": Convolution,
     "dil_conv_3x3": partial(SeparableUnit, kernel_size=3, dilation_rate=2),
     "dil_conv_5x5": partial(SeparableUnit, kernel_size=5, dilation_rate=2),
     "identity": Identity,
     "max_pool_3x3": partial(Pool, kind="max"),
+    "mbconv_3x3": partial(InvertedResidual, kernel_size=3),
     "none": Zero,
     "sep_conv_3x3": partial(SeparableConvolution, kernel_size=3),
     "sep_conv_5x5": partial(SeparableConvolution, kernel_size=5),

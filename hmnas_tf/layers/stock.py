@@ -22,13 +22,37 @@ from hmnas_tf.layers.masked_kernel import MaskedKernel
 def conv2d(x: Any, source: MaskedKernel, name: str) -> Any:
     """Applies a convolution with the masked kernel of a `MaskedConv2D`."""
     kernel = _kernel(source)
-    x = keras.layers.ZeroPadding2D(source.kernel_size // 2, data_format="channels_last", name=f"{name}_pad")(
-        x
-    )
+    x = _padded(x, source, name)
     layer = keras.layers.Conv2D(
         source.filters,
         source.kernel_size,
         strides=source.strides,
+        use_bias=False,
+        data_format="channels_last",
+        name=name,
+    )
+    return _apply(layer, x, [kernel])
+
+
+def parallel_conv2d(
+    x: Any,
+    source: MaskedKernel,
+    name: str,
+    *,
+    edge: int = 0,
+    inputs: np.ndarray | None = None,
+    channels: np.ndarray | None = None,
+) -> Any:
+    """Applies a convolution with a masked kernel of a `MaskedParallelConv2D`."""
+    kernel = _kernel(source)[edge]
+    kernel = kernel if inputs is None else kernel[:, :, inputs]
+    kernel = kernel if channels is None else kernel[..., channels]
+    x, padding = (x, "same") if source.strides == 1 else (_padded(x, source, name), "valid")
+    layer = keras.layers.Conv2D(
+        kernel.shape[-1],
+        source.kernel_size,
+        strides=source.strides,
+        padding=padding,
         use_bias=False,
         data_format="channels_last",
         name=name,
@@ -59,12 +83,7 @@ def depthwise_conv2d(
     x: Any, source: MaskedKernel, name: str, *, edge: int = 0, channels: np.ndarray | None = None
 ) -> Any:
     """Applies a depthwise convolution with a masked kernel of a `MaskedDepthwiseConv2D`."""
-    padding = "same"
-    if source.strides > 1:
-        x = keras.layers.ZeroPadding2D(
-            source.kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
-        )(x)
-        padding = "valid"
+    x, padding = (x, "same") if source.strides == 1 else (_padded(x, source, name), "valid")
     layer = keras.layers.DepthwiseConv2D(
         source.kernel_size,
         strides=source.strides,
@@ -150,6 +169,12 @@ def up(number: int, multiple: int) -> int:
     (12, 8)
     """
     return math.ceil(number / multiple) * multiple
+
+
+def _padded(x: Any, source: MaskedKernel, name: str) -> Any:
+    """Pads by half of the kernel on all sides."""
+    border = source.kernel_size // 2
+    return keras.layers.ZeroPadding2D(border, data_format="channels_last", name=f"{name}_pad")(x)
 
 
 def _kernel(source: MaskedKernel) -> np.ndarray:

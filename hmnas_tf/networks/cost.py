@@ -4,7 +4,8 @@ With the binary masks as arguments the cost is a polynomial in which the masks o
 power of one; the channels of a cell enter by their number n and by n**2. At zeros and ones it is what the derived
 network has, and its derivative in the mask of an operation or an edge is exactly what this mask costs: with it goes
 whatever only it needs, a node, a preprocessing, a cell. For that, "any of these is 1" is written as 1 - prod(1 - mask),
-no maximum. Only where a cell is left without any path, and keeps one all the same, is the derivative not exact.
+no maximum. Only where a cell is left without any path, and keeps one all the same, or where cells that share a mask
+need each other is the derivative not exact.
 
 The paper has no budget; all of this is a DECISION.
 """

@@ -102,5 +102,5 @@ def _coefficients(candidate: Any, measure: Measure) -> tuple[float, float]:
             else:
                 square += of_edge / candidate.channels**2
         elif isinstance(layer, BatchNorm):
-            linear += measure.of_channel
+            linear += measure.of_channel * layer.channels / candidate.channels
     return square, linear

@@ -16,12 +16,15 @@ from hmnas_tf.networks import counting
 from hmnas_tf.space.genotype import Genotype
 
 FEW = ("sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3", "identity")
+BY_HAND = ("conv_1x1", "conv_3x3", "mbconv_3x3", "identity")
 SUPERNETS = {
     "3 cells, odd sizes": dict(cells=3, nodes=1, size=9, operations=FEW, cell_sharing="cell"),
     "1 cell, all operations, dag, renormalized": dict(
         cells=1, nodes=2, size=8, edge_softmax="dag", renormalize=True
     ),
     "imagenet, affine": dict(cells=2, nodes=1, size=32, operations=FEW[::3], stem="imagenet", affine=True),
+    "written by hand": dict(cells=3, nodes=1, size=9, operations=BY_HAND, cell_sharing="cell"),
+    "written by hand, affine": dict(cells=1, nodes=2, size=8, operations=BY_HAND, affine=True),
     "affine pools": dict(cells=2, nodes=1, size=8, operations=("avg_pool_3x3", "none"), affine=True),
 }
 

@@ -59,7 +59,7 @@ def finished(folder, make_config) -> hmnas_tf.SearchResult:
     config = make_config(
         dataset="stripes:2",
         augmentation=("auto",),
-        operations=("conv_3x3", "sep_conv_7x7"),
+        operations=("conv_5x5", "sep_conv_7x7"),
         derivation="strongest",
         update_schedule="step",
         formats=("arrays",),
@@ -79,14 +79,14 @@ def test_every_kind_has_its_file_and_the_dictionaries_know_them(folder):
     }
     assert "strongest" in CHOICES["derivation"]
     assert "step" in CHOICES["update_schedule"]
-    assert {"conv_3x3", "sep_conv_7x7"} <= set(LISTS["operations"])
+    assert {"conv_5x5", "sep_conv_7x7"} <= set(LISTS["operations"])
     assert "arrays" in LISTS["formats"]
 
 
 def test_the_search_used_them_all(finished, folder):
     genes = [gene for cell in finished.genotype.cells for node in cell.nodes for gene in node]
     assert len(genes) == 2  # the rule keeps one edge into each of two nodes, with one operation
-    assert {op.name for gene in genes for op in gene.operations} <= {"conv_3x3", "sep_conv_7x7"}
+    assert {op.name for gene in genes for op in gene.operations} <= {"conv_5x5", "sep_conv_7x7"}
     assert finished.results["dataset"]["name"] == "stripes:2"
     assert finished.results["stages"]["searched"]["epochs"] == 0  # no mask search
     artifact = finished.results["artifacts"]["arrays"]
@@ -137,5 +137,5 @@ def test_the_program_knows_the_additions(finished, folder):
     assert "holds a finished run" in command.shown
     helped = Command(program, ["--help"], folder / "helped")
     helped.wait()
-    for name in ("conv_3x3", "strongest", "step", "arrays"):
+    for name in ("conv_5x5", "strongest", "step", "arrays"):
         assert re.search(rf"\b{name}\b", helped.shown), helped.shown[-500:]

@@ -17,6 +17,7 @@ import tensorflow as tf
 import hmnas_tf.layers
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.cell import Cell
+from hmnas_tf.layers.convolutions import Convolution, InvertedResidual, PointwiseConvolution
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.masked_cell import MaskedCell
 from hmnas_tf.layers.masked_conv2d import MaskedConv2D
@@ -26,6 +27,7 @@ from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.mixed_operation import MixedOperation
 from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
 from hmnas_tf.layers.operations import Identity, Pool, SeparableConvolution, SeparableUnit, Zero
+from hmnas_tf.layers.parallel_conv2d import MaskedParallelConv2D
 from hmnas_tf.layers.relu_pointwise_norm import ReluPointwiseNorm
 from hmnas_tf.layers.stem import Stem
 
@@ -59,10 +61,21 @@ CASES = {
         (5, 2),
         (4, 4, 8),
     ),
+    "Convolution": Case(
+        lambda: Convolution(4, edges=2, strides=2), 2 * 2 * 9 * 16, 16, "image", (2,), (4, 4, 4)
+    ),
     "FactorizedReduce": Case(
         lambda: FactorizedReduce(6, edges=2, affine=True), 2 * 2 * 24 + 24, 24, "image", (2,), (4, 4, 6)
     ),
     "Identity": Case(lambda: Identity(4, edges=2, strides=2), 2 * 2 * 16, 16, "image", (2,), (4, 4, 4)),
+    "InvertedResidual": Case(
+        lambda: InvertedResidual(4, kernel_size=3, edges=2),
+        2 * 2 * 3 * (16 + 36 + 16),
+        2 * 2 * (12 + 12 + 4),
+        "image",
+        (2,),
+        IMAGE,
+    ),
     "MaskedCell": Case(
         lambda: MaskedCell(4, nodes=2, operations=OPERATIONS, renormalize=True, partial_channels=2),
         2 * (2 * 16 + 5 * (9 * 2 + 4))
@@ -84,6 +97,9 @@ CASES = {
         None,
         (8, 8, 6),
     ),
+    "MaskedParallelConv2D": Case(
+        lambda: MaskedParallelConv2D(6, 3, edges=2), 2 * 2 * 9 * 24, 0, "images", None, (8, 8, 6)
+    ),
     "MaskedPointwise": Case(lambda: MaskedPointwise(6, edges=2), 2 * 2 * 24, 0, "images", None, (8, 8, 6)),
     "MixedOperation": Case(
         lambda: MixedOperation(4, edges=2, operations=OPERATIONS),
@@ -94,6 +110,9 @@ CASES = {
         IMAGE,
     ),
     "MultiLevelEncoding": Case(lambda: MultiLevelEncoding(2, 3), 2 * (15 + 5), 0, "nothing", None, (5, 3)),
+    "PointwiseConvolution": Case(
+        lambda: PointwiseConvolution(4, edges=2, strides=2), 2 * 2 * 16, 16, "image", (2,), (4, 4, 4)
+    ),
     "Pool": Case(lambda: Pool(4, kind="max", edges=2, affine=True), 16, 8, "image", (2,), IMAGE),
     "ReluPointwiseNorm": Case(lambda: ReluPointwiseNorm(6), 2 * 24, 12, "image", None, (8, 8, 6)),
     "SeparableConvolution": Case(

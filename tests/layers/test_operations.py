@@ -158,10 +158,13 @@ def test_number_of_weights(strides):
     """DARTS, without affine batch normalization: a separable unit has k*k*C + C*C weights."""
     expected = {
         "avg_pool_3x3": 0,
+        "conv_1x1": C * C,
+        "conv_3x3": 9 * C * C,
         "dil_conv_3x3": 9 * C + C * C,
         "dil_conv_5x5": 25 * C + C * C,
         "identity": 0 if strides == 1 else C * C,
         "max_pool_3x3": 0,
+        "mbconv_3x3": 3 * (C * C + 9 * C + C * C),
         "none": 0,
         "sep_conv_3x3": 2 * (9 * C + C * C),
         "sep_conv_5x5": 2 * (25 * C + C * C),

@@ -19,6 +19,7 @@ FEW = ("sep_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "identity")
 SPACES = {
     "4 cells, odd sizes": dict(cells=4, nodes=2, operations=FEW[::3]),
     "1 cell": dict(cells=1, nodes=3, operations=(*FEW[::2], "none")),
+    "written by hand": dict(cells=2, nodes=2, operations=("conv_1x1", "conv_3x3", "mbconv_3x3")),
     "imagenet": dict(cells=2, nodes=1, operations=FEW[::3], stem="imagenet"),
 }
 KEYS = {"parameters": "params", "multiply_adds": "flops"}
@@ -29,7 +30,7 @@ def supernet(request) -> Supernet:
     made = Supernet(
         Topology(initial_channels=4, **{"stem": "cifar"} | SPACES[request.param]),
         5,
-        cell_sharing="cell" if request.param.startswith("4") else "type",
+        cell_sharing="cell" if request.param in ("4 cells, odd sizes", "written by hand") else "type",
         width_masks=True,
     )
     made.build((None, 33, 33, 3) if request.param == "imagenet" else (None, 9, 9, 3))
