@@ -37,10 +37,11 @@ DATASETS: dict[
         dataset="fashion_mnist",
         image_size=8,
         train_examples=10_000,
-        supernet_epochs=2,
-        warmup_epochs=1,
-        mask_epochs=1,
-        finetune_epochs=2,
+        batch_size=256,
+        finetune_batch_size=256,
+        supernet_epochs=3,
+        mask_epochs=2,
+        finetune_epochs=3,
     ),
 }
 COSTS = ("parameters", "multiply_adds")
