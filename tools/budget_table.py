@@ -2,7 +2,7 @@
 
 python tools/budget_table.py --workdir=runs/budget_table --into=docs/budgets.md
 
-The settings are the quickstart's with fewer epochs, on digits and on 10,000 images of Fashion-MNIST; flags of `search`
+The settings are the quickstart's with two nodes a cell and fewer epochs, on digits and on 10,000 images of Fashion-MNIST; flags of `search`
 change them. All searches of a seed share one supernet. It goes on where it was stopped.
 """
 
@@ -26,6 +26,7 @@ SETTINGS = (
     f"--flagfile={ROOT / 'flags' / 'quickstart.flags'}",
     "--operation_price=0",
     "--max_parameters=0",
+    "--nodes=2",
     "--evaluate_every=0",
     "--formats=keras",
 )
