@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -79,7 +81,7 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
             raise ValueError("it is no regular file")  # opening a pipe would wait for whoever writes into it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about harmless oddities of single files
-            with Image.open(path, formats=FORMATS) as image:
+            with _without_log(), Image.open(path, formats=FORMATS) as image:
                 return function(image)
     except (
         Exception
@@ -87,10 +89,37 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
         if Path(path).is_file() and Path(path).stat().st_size == 0:
             reason = "it is empty"
         elif isinstance(error, Image.UnidentifiedImageError):
-            reason = f"it is none of {', '.join(FORMATS)}"
+            kind = _begins_as(path)
+            reason = (
+                f"it is a {kind} file that is damaged, or whose number of bands, bits or compression cannot be read (1 or "
+                "3 bands of 8 bits can be)"
+                if kind
+                else f"it is none of {', '.join(FORMATS)}"
+            )
         else:
             reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"cannot read {path} as an image: {reason}; repair or remove it") from error
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Silences what Pillow logs of a file that it then refuses: the refusal says it."""
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _begins_as(path: str | Path) -> str:
+    """Returns which of `FORMATS` a file's first bytes are of, though it cannot be read; "" if none."""
+    from PIL import Image
+
+    with Path(path).open("rb") as file:
+        start = file.read(16)
+    return next((name for name in FORMATS if Image.OPEN[name][1](start)), "")
 
 
 def _head(image: Any) -> ImageHead:

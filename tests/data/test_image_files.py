@@ -176,6 +176,27 @@ def test_a_damaged_file_is_one_line_or_a_picture(tmp_path_factory, kind, length,
         assert len(str(error).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.tif", "bands", "it is a TIFF file that is damaged, or whose number of bands"),
+        ("x.png", b"\x89PNG\r\n\x1a\n", "it is a PNG file that is damaged"),
+        ("x.png", b"<!DOCTYPE html>", "it is none of BMP"),
+    ],
+)
+def test_a_file_of_a_kind_that_cannot_be_read_is_told_from_one_that_is_no_picture(
+    name, content, words, tmp_path, caplog
+):
+    if content == "bands":  # more than Pillow knows of, which it logs
+        Image.fromarray(LYING).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        content = content.replace(struct.pack("<HHII", 277, 3, 1, 3), struct.pack("<HHII", 277, 3, 1, 13))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        read_head(tmp_path / name)
+    assert caplog.records == []
+
+
 def test_a_pipe_is_no_image_and_nobody_waits_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ValueError, match="no regular file"):
