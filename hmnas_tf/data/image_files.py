@@ -20,6 +20,9 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 FULL = 65535  # what 16 bits can hold
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # besides "I;16" and its kin
+_BMP_16 = "BGR;16"  # 5, 6 and 5 bits a value
+_STEPS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}  # from a value in a PNG file to one of 8 bits
+_PHOTOMETRIC = 262  # entry of a TIFF; 0 is white there where it is 0
 _Result = TypeVar("_Result")
 
 
@@ -91,8 +94,8 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
         elif isinstance(error, Image.UnidentifiedImageError):
             kind = _begins_as(path)
             reason = (
-                f"it is a {kind} file that is damaged, or whose number of bands, bits or compression cannot be read (1 or "
-                "3 bands of 8 bits can be)"
+                f"it is a {kind} file that is damaged, or whose number of bands, bits or compression cannot be read "
+                "(1 or 3 bands of 8 bits can be)"
                 if kind
                 else f"it is none of {', '.join(FORMATS)}"
             )
@@ -138,7 +141,7 @@ def _is_deep(image: Any) -> bool:
     parts = [part for own in arguments for part in own]
     if image.format == "PPM":  # whose head says what is white
         return any(isinstance(part, int) and part > 255 for part in parts)
-    return any(isinstance(part, str) and ";16" in part for part in parts)
+    return any(isinstance(part, str) and ";16" in part and part != _BMP_16 for part in parts)
 
 
 def _highest(image: Any) -> int:
@@ -153,18 +156,37 @@ def _highest(image: Any) -> int:
 def _decode(image: Any, channels: int, white: int) -> np.ndarray:
     from PIL import Image
 
+    clear = _clear_value(image)  # before the pixels are decoded, when the file's own bits are forgotten
     orientation = orientation_of(image)
     image.load()  # Pillow turns TIFFs here
     if image.mode.startswith("I"):
-        image = Image.fromarray(_eight_bits(np.asarray(image), white))
+        values = np.asarray(image)
+        eight = _eight_bits(values, white)
+        if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:
+            eight = 255 - eight  # Pillow does so up to 8 bits
+        image = Image.fromarray(eight if clear is None else np.where(values == clear, np.uint8(255), eight))
     elif image.mode == "F":
         raise ValueError("it holds floating-point values, save it with 8 or 16 bits")
+    elif clear is not None:
+        image.info["transparency"] = clear
+    is_opaque = (
+        image.format == "BMP" and image.mode == "RGBA" and not image.getextrema()[3][1]
+    )  # alpha unused
     image = upright(image, orientation)
-    if image.has_transparency_data:
+    if image.has_transparency_data and not is_opaque:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _clear_value(image: Any) -> Any:
+    """Returns the value that is transparent in a PNG, as its pixels will have it; Pillow leaves it as in the file."""
+    value = image.info.get("transparency")
+    if image.format != "PNG" or not isinstance(value, int | tuple):  # bytes are of a palette
+        return None
+    step = _STEPS.get(image.tile[0].args if image.tile else "", 1)
+    return tuple(int(part * step) for part in value) if isinstance(value, tuple) else int(value * step)
 
 
 def _eight_bits(values: np.ndarray, white: int) -> np.ndarray:
