@@ -22,7 +22,7 @@ FULL = 65535  # what 16 bits can hold
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # besides "I;16" and its kin
 _BMP_16 = "BGR;16"  # 5, 6 and 5 bits a value
 _STEPS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}  # from a value in a PNG file to one of 8 bits
-_PHOTOMETRIC = 262  # entry of a TIFF; 0 is white there where it is 0
+_PHOTOMETRIC, _SAMPLES = 262, 277  # entries of a TIFF: white is 0 where the first is 0; number of bands
 _Result = TypeVar("_Result")
 
 
@@ -33,6 +33,7 @@ class ImageHead(NamedTuple):
     width: int
     grey: bool
     highest: int = 0  # value of a pixel, 0..65535, if there are more than 8 bits
+    surplus: str = ""  # what the file has besides that is left out, if anything
 
 
 def white_of(highest: int) -> int:
@@ -130,7 +131,18 @@ def _head(image: Any) -> ImageHead:
     grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
     swapped = orientation_of(image) >= 5
     width, height = reversed(image.size) if swapped else image.size
-    return ImageHead(height, width, grey, _highest(image) if deep else 0)
+    return ImageHead(height, width, grey, _highest(image) if deep else 0, _surplus(image))
+
+
+def _surplus(image: Any) -> str:
+    """Returns what is left out of a file; ask last, because looking for a second picture leaves the first."""
+    if image.format == "TIFF" and image.tag_v2.get(_SAMPLES, 1) > len(image.getbands()):
+        return "more bands than grey or colours have, which are left out"
+    try:
+        several = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: depth and the like
+    except Exception:  # the first is sound
+        several = False
+    return "more than one picture, of which the first is taken" if several else ""
 
 
 def _is_deep(image: Any) -> bool:
