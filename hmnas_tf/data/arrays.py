@@ -182,9 +182,9 @@ def _channels_may_be_first(shape: tuple[int, ...]) -> bool:
 
 def _scaling(images: np.ndarray) -> str:
     """Returns how integers become uint8 without being cut off or nearly black."""
-    low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
     if images.dtype.kind not in "iu":
         return "for True and False: x.astype('uint8') * 255; for numbers: x.astype('float32')"
+    low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
     if low < 0:
         return f"it holds {low}..{high}: say what is black and what is white, as by floats in 0..1"
     if high <= 255:
