@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hmnas_tf.data.class_names import listed
 from hmnas_tf.data.image_dataset import ImageDataset, content_version
 from hmnas_tf.data.image_files import white_of
 from hmnas_tf.data.labels import read_labels
@@ -53,7 +54,8 @@ def dataset_of_arrays(
     train, test = Pixels(f"{where}: x_train", layout), Pixels(f"{where}: x_test", layout)
     x_train, x_test = train(arrays["x_train"]), test(arrays["x_test"])
     test.require_scale_of(train)
-    labels = read_labels(arrays["y_train"], arrays["y_test"], class_names, where)
+    names = None if class_names is None else listed(class_names)
+    labels = read_labels(arrays["y_train"], arrays["y_test"], names, where)
     y_train, y_test = labels.y_train, labels.y_test
     if image_size:
         check_fits(name, len(x_train) + len(x_test), (image_size, image_size, x_train.shape[3]))

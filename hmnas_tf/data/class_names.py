@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import numbers
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
 
 LONGEST = 255  # characters; what is longer is a text, and no file system takes it for a folder
 _INVISIBLE = "\ufeff\u200b"  # a byte order mark and a space without width, which `strip` leaves
@@ -13,6 +15,29 @@ _SEPARATING = (
     "Zl",
     "Zp",
 )  # Unicode's categories of control characters and of ends of lines and paragraphs
+
+
+def listed(names: Any) -> tuple[str | bytes, ...]:
+    """Returns the names of classes that a program gives, a list of strings (or bytes, or whole numbers) in their order.
+
+    Raises:
+        ValueError: on anything else: of a string the letters would be names, of a dictionary the keys, of a set in any
+            order, and what is missing would be called None or nan.
+    """
+    if not isinstance(names, Iterable) or isinstance(names, str | bytes | Mapping | Set):
+        hint = "; of a dictionary by label: [names[label] for label in range(len(names))]"
+        raise ValueError(
+            f"class_names must be a list of strings in the order of the labels, got a {type(names).__name__}"
+            + (hint if isinstance(names, Mapping) else "; list them")
+        )
+    found = tuple(names)
+    for label, name in enumerate(found):
+        if not isinstance(name, str | bytes | numbers.Integral) or isinstance(name, bool):
+            raise ValueError(
+                f"class_names must be a list of strings, got a {type(name).__name__} for class {label}: "
+                f"{' '.join(str(name).split())[:40]}; give it as a string"
+            )
+    return found
 
 
 def clean_name(name: str | bytes) -> str:
