@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,6 +73,11 @@ def _arrays(split: Split, pixels: Pixels, say: Say) -> tuple[np.ndarray, np.ndar
     what = pixels.what
     if not isinstance(split, tuple | list) or len(split) != 2:
         raise ValueError(f"{_EXPECTED}, got {_kind(split)} for {what}; give a pair of images and labels")
+    if any(map(np.ma.is_masked, split)):
+        raise ValueError(
+            f"{what} or its labels are a masked array, and what is masked would be taken for values; fill it by "
+            "x.filled(value), or leave out those images"
+        )
     try:
         images, labels = map(np.asarray, split)
     except ValueError as error:  # NumPy's word for lists of different lengths
@@ -95,8 +101,16 @@ def _read(split: tf.data.Dataset, pixels: Pixels, say: Say) -> tuple[np.ndarray,
             count += len(images[-1])
             check_fits(what, max(count, (batches - 1) * len(images[0])), images[0].shape[1:])
             progress.done(len(images))
-    except tf.errors.InvalidArgumentError as error:
-        raise _of_several_sizes(what, str(error.message).splitlines()[0]) from error
+    except tf.errors.OpError as error:
+        got = re.sub(
+            r"^\{\{.*?\}\} ", "", error.message.splitlines()[0]
+        )  # without TensorFlow's name of the place
+        if "different shapes" in got:
+            raise _of_several_sizes(what, got) from error
+        raise ValueError(
+            f"{what}: the tf.data.Dataset failed after {count:,} images: {got}; mend it, or pass over such images by "
+            "ignore_errors()"
+        ) from error
     if not count:
         raise ValueError(f"{what} is an empty tf.data.Dataset; it needs at least one image")
     return np.concatenate(images), np.concatenate(labels)
@@ -107,7 +121,7 @@ def _batched(split: tf.data.Dataset, what: str) -> tf.data.Dataset:
     spec = split.element_spec
     if isinstance(spec, dict) and {"image", "label"} <= set(spec):
         split = split.map(lambda example: (example["image"], example["label"]))
-    elif not isinstance(spec, tuple) or len(spec) != 2:
+    elif not isinstance(spec, tuple) or len(spec) != 2 or not all(hasattr(part, "shape") for part in spec):
         raise ValueError(f"{what} must have elements (image, label), got {spec}; map them to that")
     if int(split.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise ValueError(f"{what} never ends; leave out repeat(), or end it with take(N)")

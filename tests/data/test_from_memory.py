@@ -182,6 +182,20 @@ ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
             r"floats must lie in 0\.\.1, as those before",
         ),
         (
+            (pipelines()[0].map(lambda x, y: (x, (y, y))), pipelines()[1]),
+            r"must have elements \(image, label\)",
+        ),
+        (pair(np.ma.array(PIXELS, mask=PIXELS < 9)), "x_train or its labels are a masked array.*filled"),
+        (pair(labels=np.ma.array(LABELS, mask=LABELS == 2)), "masked array"),
+        (
+            (pipelines()[0].map(lambda x, y: (tf.io.decode_png("no picture"), y)), pipelines()[1]),
+            "x_train: the tf.data.Dataset failed after 0 images: Unknown image file format.*ignore_errors",
+        ),
+        (
+            (pipelines()[0].map(lambda x, y: (tf.io.decode_png(tf.io.read_file("none")), y)), pipelines()[1]),
+            "failed after 0 images: none; No such file",
+        ),
+        (
             [
                 part.map(lambda x, y: (tf.ensure_shape(tf.py_function(lambda: 0.0, [], tf.float32), None), y))
                 for part in pipelines()
@@ -194,6 +208,10 @@ def test_refuses(data, message):
     with pytest.raises(ValueError, match=message) as caught:
         dataset_from(data)
     assert "\n" not in str(caught.value)
+
+
+def test_an_array_with_a_mask_of_nothing_is_an_array():
+    assert_same(dataset_from(pair(np.ma.array(PIXELS))))
 
 
 @pytest.mark.parametrize("batch", [0, 1])
