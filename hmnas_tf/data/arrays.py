@@ -8,7 +8,7 @@ import numpy as np
 
 from hmnas_tf.data.class_names import listed
 from hmnas_tf.data.image_dataset import ImageDataset, content_version
-from hmnas_tf.data.image_files import white_of
+from hmnas_tf.data.image_files import BRIGHT, white_of
 from hmnas_tf.data.labels import read_labels
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import resize_array
@@ -17,7 +17,6 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 AUGMENTATION = ("crop", "flip", "cutout")  # of images that nothing is known of
 _CHUNK = 1024  # images turned to uint8 at a time
 _ROUNDING = 1e-3  # of the range: floats this little outside are taken for its ends
-_BRIGHT = 16  # floats in 0..255 have one above this: some data are in 0..16, and would come out nearly black
 _DARK = (
     1 / 8
 )  # floats in 0..1 have one above this: 10 to 13 bits over 65535 end below, with few grey values left
@@ -150,7 +149,7 @@ class Pixels:
             raise self._refusal(low, high)
         self._highest = max(self._highest, high)
         if high > 1 + _ROUNDING and self._white != 255:
-            if self._white or high <= _BRIGHT:
+            if self._white or high <= BRIGHT:
                 raise self._refusal(low, high)
             self._white = 255.0
         elif high > 0 and not self._white:
@@ -159,7 +158,7 @@ class Pixels:
 
     def _refusal(self, low: float, high: float) -> ValueError:
         expected = (
-            "0..1, as those before" if self._white == 1 else f"0..1, or in 0..255 with some above {_BRIGHT}"
+            "0..1, as those before" if self._white == 1 else f"0..1, or in 0..255 with some above {BRIGHT}"
         )
         return ValueError(
             f"{self.what}: floats must lie in {expected}, got {low:g}..{high:g}; undo a normalisation, scale all "

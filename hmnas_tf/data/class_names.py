@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import numbers
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
@@ -68,6 +69,17 @@ def cleaning_notices(names: Sequence[str | bytes], where: str) -> tuple[str, ...
         f"{where}: white space around {len(changed)} of {len(texts)} class names is left out, as in "
         f"{changed[0][:LONGEST]!r}",
     )
+
+
+def alike(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Returns the groups of names that differ only in case, in what parts their words, or in signs that nobody sees."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        seen = "".join(
+            sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf"
+        )
+        groups.setdefault(" ".join(re.split(r"[\s_-]+", seen.casefold())), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def check_names(names: Sequence[str], where: str) -> None:

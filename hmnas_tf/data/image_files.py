@@ -19,6 +19,7 @@ from hmnas_tf.data.orientation import orientation_of, upright
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 FULL = 65535  # what 16 bits can hold
+BRIGHT = 16  # of 0..255; some data are in 0..16 or 0..1, and images without anything above look nearly black
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # besides "I;16" and its kin
 _BMP_16 = "BGR;16"  # 5, 6 and 5 bits a value
 _STEPS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}  # from a value in a PNG file to one of 8 bits
