@@ -220,6 +220,28 @@ def test_of_a_folder_the_pictures_count_and_the_rest_is_returned():
     assert named("new/notes.txt") == ["new/notes.txt"]  # asked for by its name
 
 
+def test_links_are_followed_but_not_in_a_circle():
+    touch("new/a.png", "elsewhere/ant/b.jfif", "elsewhere/ant/.c.png", "new/x/d.pbm")
+    Path("new/far").symlink_to(Path("elsewhere").absolute())
+    Path("new/x/again").symlink_to(Path("new").absolute())
+    Path("elsewhere/itself").symlink_to(Path("elsewhere/itself").absolute())
+    assert named("new") == ["new/a.png", "new/far/ant/b.jfif", "new/x/d.pbm"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(monkeypatch):
+    touch("new/a.png", "new/closed/b.png", "new/.closed/c.png")
+    scan = os.scandir
+
+    def scandir(place):
+        if str(place).endswith("closed"):
+            raise PermissionError(13, "Permission denied", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="new/closed"):
+        pictures(["new"])
+
+
 @pytest.mark.parametrize(
     "words", [["none.png"], ["none/*.png"], ["a.png,none.png"], ["a.png", "none"], ["[a].jpg"]]
 )
