@@ -9,13 +9,10 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
+from hmnas_tf.console.mistakes import SEPARATING
+
 LONGEST = 255  # characters; what is longer is a text, and no file system takes it for a folder
 _INVISIBLE = "\ufeff\u200b"  # a byte order mark and a space without width, which `strip` leaves
-_SEPARATING = (
-    "Cc",
-    "Zl",
-    "Zp",
-)  # Unicode's categories of control characters and of ends of lines and paragraphs
 
 
 def listed(names: Any) -> tuple[str | bytes, ...]:
@@ -121,7 +118,7 @@ def _fault(name: str) -> str:
         return f"has {len(name):,} characters, at most {LONGEST} are taken: {name[:40]!r}..."
     if name != name.encode("utf-8", "ignore").decode("utf-8"):
         return f"is not valid UTF-8: {name!r}"
-    parting = [character for character in name if unicodedata.category(character) in _SEPARATING]
+    parting = [character for character in name if unicodedata.category(character) in SEPARATING]
     if parting:
         return f"holds the character {parting[0]!r}, and files have a name a line: {name!r}"
     return ""

@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 
+from hmnas_tf.console.mistakes import in_a_line
 from hmnas_tf.console.progress import Say, counted, silent
 from hmnas_tf.data.class_names import alike
 from hmnas_tf.data.image_dataset import ImageDataset
@@ -22,7 +23,7 @@ def tell(dataset: ImageDataset, say: Say) -> None:
         return
     _TOLD.add(dataset)
     for line in (*dataset.notices, *oddities(dataset)):
-        say(f"Notice: {line}")
+        say(f"Notice: {in_a_line(line)}")
 
 
 def oddities(dataset: ImageDataset) -> list[str]:
