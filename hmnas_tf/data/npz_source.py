@@ -11,7 +11,7 @@ import numpy as np
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.data.arrays import KEYS, dataset_of_arrays
 from hmnas_tf.data.image_dataset import ImageDataset
-from hmnas_tf.data.memory import check_fits
+from hmnas_tf.data.memory import COPIES, check_fits
 
 _OPTIONAL = ("class_names", "layout")
 _NAMED = 5  # of arrays that are not used, so many are named
@@ -102,13 +102,20 @@ def _check_size(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> None:
                 if version == (1, 0)
                 else np.lib.format.read_array_header_2_0
             )
-            shape, _, _ = read(member)
+            shape, _, dtype = read(member)
     except Exception:
         return  # told by whoever reads the array
     if len(shape) in (3, 4):
         count, *size = shape
         height, width, channels = (*size, 1)[:3]
-        check_fits(f"npz:{path}", count, (height, width, channels))
+        copies = max(COPIES, dtype.itemsize + 1)  # as they are stored, and as uint8
+        check_fits(
+            f"npz:{path}",
+            count,
+            (height, width, channels),
+            copies=copies,
+            advice="save fewer or smaller images, as uint8",
+        )
 
 
 def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
