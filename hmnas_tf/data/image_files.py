@@ -86,7 +86,8 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
             raise ValueError("it is no regular file")  # opening a pipe would wait for whoever writes into it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about harmless oddities of single files
-            with _without_log(), Image.open(path, formats=FORMATS) as image:
+            # A file, not its name: by that Pillow maps raw TIFFs into memory, and mixes up the rows of lying ones.
+            with _without_log(), Path(path).open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 return function(image)
     except (
         Exception

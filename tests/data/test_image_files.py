@@ -154,6 +154,24 @@ def test_every_orientation_is_turned_as_pillow_does(orientation, tmp_path):
     assert read_head(tmp_path / "x.png")[:2] == expected.shape[:2]
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_every_orientation_of_every_kind_of_tiff_is_turned(mode, compression, tmp_path):
+    values = np.random.default_rng(3).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    deep = Image.fromarray(values[..., 0] * np.uint16(257))
+    image = deep if mode == "I;16" else Image.fromarray(values).convert(mode)
+    image.save(tmp_path / "1.tif")
+    expected = read_image(tmp_path / "1.tif", 3)
+    turns = [expected, expected[:, ::-1], expected[::-1, ::-1], expected[::-1], expected.transpose(1, 0, 2)]
+    turns += [np.rot90(expected, -1), np.rot90(expected[::-1], -1)[::-1, ::-1], np.rot90(expected)]
+    for orientation, turned in enumerate(turns, 1):
+        notes = Image.Exif()
+        notes[0x112] = orientation
+        image.save(tmp_path / "x.tif", exif=notes, compression=compression)
+        assert read_head(tmp_path / "x.tif")[:2] == turned.shape[:2]
+        assert np.array_equal(read_image(tmp_path / "x.tif", 3), turned)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]),
