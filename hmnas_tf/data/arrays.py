@@ -101,16 +101,16 @@ class Pixels:
         Raises:
             ValueError: on another shape, kind of number, or range.
         """
-        what = self.what
+        what, layout = self.what, self.layout
         if images.ndim == 3:
-            images = images[..., None]  # [N, H, W, 1]
+            images, layout = images[..., None], "NHWC"  # [N, H, W, 1], wherever channels would be
         if images.ndim != 4:
             raise ValueError(
                 f"{what} must be [N, H, W] or [N, H, W, C], got {list(images.shape)}; reshape it"
             )
-        if self.layout == "NCHW":
+        if layout == "NCHW":
             images = images.transpose(0, 2, 3, 1)
-        elif not self.layout and _channels_may_be_first(images.shape):
+        elif not layout and _channels_may_be_first(images.shape):
             raise ValueError(
                 f"{what} must have the channels last, [N, H, W, C], got {list(images.shape)}, whose first axis looks "
                 "like the channels; transpose it by (0, 2, 3, 1), or if they are last, say so by layout='NHWC'"

@@ -108,6 +108,13 @@ def test_channels_that_may_be_first_are_asked_about_until_the_layout_is_told(tmp
         load(tmp_path, fields | {"layout": "CHW"})
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", ""])
+def test_grey_images_have_no_channels_to_be_first(tmp_path, layout):
+    x = RNG.integers(0, 256, (12, 6, 5)).astype(np.uint8)
+    dataset = load(tmp_path, arrays(x_train=x, x_test=x[:4], layout=layout))
+    assert np.array_equal(dataset.x_train[..., 0], x)
+
+
 @pytest.mark.parametrize(
     "shape", [(12, 64, 64, 12), (12, 32, 32, 200), (12, 8, 10, 4), (12, 4, 4, 4), (12, 6, 5, 2)]
 )
