@@ -20,7 +20,7 @@ _ROUNDING = 1e-3  # of the range: floats this little outside are taken for its e
 _DARK = (
     1 / 8
 )  # floats in 0..1 have one above this: 10 to 13 bits over 65535 end below, with few grey values left
-_FEW_CHANNELS = 4  # more of them on the last axis may be a width
+FEW_CHANNELS = 4  # more of them on the last axis may be a width
 LAYOUTS = ("NHWC", "NCHW")
 
 
@@ -176,7 +176,7 @@ class Pixels:
 def _channels_may_be_first(shape: tuple[int, ...]) -> bool:
     """Returns whether images [N, ?, ?, ?] look as if their height and width were last."""
     _, first, second, last = shape
-    if last <= _FEW_CHANNELS or first == second:
+    if last <= FEW_CHANNELS or first == second:
         return False
     return first in (1, 3) or second == last or first < min(second, last)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from hmnas_tf.console.progress import Progress, Say, silent
-from hmnas_tf.data.arrays import KEYS, Pixels, dataset_of_arrays
+from hmnas_tf.data.arrays import FEW_CHANNELS, KEYS, Pixels, dataset_of_arrays
 from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.memory import check_fits
 
@@ -129,7 +129,9 @@ def _batched(split: tf.data.Dataset, what: str) -> tf.data.Dataset:
     if image.rank is None or label.rank is None:
         raise ValueError(f"{what} has elements of unknown rank, {image} and {label}; use tf.ensure_shape")
     # Of rank 3 are [H, W, C] with a label [] or [K], and [B, H, W] with labels [B] or [B, K].
-    many = label.rank > 1 or (label.rank == 1 and label[0] == image[0])
+    # Where both first sizes are known and the same by chance, few channels at the end tell that it is no batch.
+    has_channels = image.rank == 3 and None not in (image[0], image[2]) and image[2] <= FEW_CHANNELS
+    many = label.rank > 1 or (label.rank == 1 and label[0] == image[0] and not has_channels)
     return split if image.rank == 4 or (image.rank == 3 and many) else split.batch(_BATCH)
 
 

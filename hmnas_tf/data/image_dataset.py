@@ -73,7 +73,7 @@ class ImageDataset:
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise ValueError(
                 f"dataset '{self.name}': training images are {self.x_train.shape[1:]} but test images are "
-                f"{self.x_test.shape[1:]} [H, W, C]; resize them to one size"
+                f"{self.x_test.shape[1:]} [H, W, C]; resize them to one size, with as many channels"
             )
 
     def _check_split(self, split: str) -> None:

@@ -105,6 +105,8 @@ def test_pipelines_with_and_without_batches(batch):
     assert_same(
         dataset_from(pipelines(grey, LABELS[:, None] if not batch else LABELS, batch)), grey[..., None]
     )
+    narrow = grey[..., :3]  # as wide as images have channels
+    assert_same(dataset_from(pipelines(narrow, batch=batch)), narrow[..., None])
     named = [
         part.map(lambda image, label: {"image": image, "label": label, "id": 7})
         for part in pipelines(batch=batch)
@@ -173,6 +175,7 @@ ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
         ),
         ((([PIXELS[0], PIXELS[0, :2]], [0, 1]), pair()[1]), "one array of equally sized images"),
         (pipelines(labels=ONE_HOT), r"in a tf.data pipeline by tf.argmax\(y, -1\)"),
+        (pipelines(labels=np.eye(7, dtype=int)[LABELS]), r"in a tf.data pipeline by tf.argmax\(y, -1\)"),
         (pipelines(labels=ONE_HOT, batch=4), r"in a tf.data pipeline by tf.argmax\(y, -1\)"),
         ((pipelines()[0].repeat(), pipelines()[1]), r"x_train never ends; leave out repeat\(\)"),
         ((pipelines()[0].take(0), pipelines()[1]), "x_train is an empty tf.data.Dataset"),
