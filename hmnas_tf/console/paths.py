@@ -14,6 +14,7 @@ PICTURES = (
     ".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
     ".tiff", ".webp",
 )  # fmt: skip
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 ENDS_A_LINE = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\0]")
 SHOWN = 100  # characters of a word that are quoted
 
@@ -104,6 +105,8 @@ def meant(name: str) -> str:
         place = os.path.expanduser(word)
         if word and os.path.isdir(place):
             return f"{short(word)} is a folder: did you mean --dataset=folder:{word}?"
+        if word and os.path.isfile(place) and word.lower().endswith(PACKED):
+            return f"{short(word)} is packed: unpack it, and give the folder as --dataset=folder:PATH"
         if word and os.path.exists(place):
             return f"{short(word)} is a file: did you mean --dataset=npz:{word}?"
     if name.endswith(".npz"):

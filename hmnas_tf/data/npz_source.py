@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.memory import COPIES, check_fits
 
 _OPTIONAL = ("class_names", "layout")
-_NAMED = 5  # of arrays that are not used, so many are named
+_NAMED = 5  # so many arrays are named
 
 
 def load_npz(path: str, image_size: int = 0) -> ImageDataset:
@@ -55,8 +56,7 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
     dataset = dataset_of_arrays(f"npz:{path}", path, arrays, names, image_size, str(layout))
     if not others:
         return dataset
-    named = ", ".join(others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
-    notice = f"{path}: {len(others):,} of its arrays not used, as they have other names: {named}"
+    notice = f"{path}: {len(others):,} of its arrays not used, as they have other names: {_some(others)}"
     return dataclasses.replace(dataset, notices=(*dataset.notices, notice))
 
 
@@ -68,7 +68,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         missing = [key for key in KEYS if key not in archive.files]
         if missing:
             raise ValueError(
-                f"{path} lacks {', '.join(missing)}: it has {', '.join(archive.files) or 'nothing'}; "
+                f"{path} lacks {', '.join(missing)}: it has {_some(archive.files) or 'nothing'}; "
                 "name the arrays in numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
             )
         for key in ("x_train", "x_test"):
@@ -76,6 +76,10 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         wanted = [key for key in (*KEYS, *_OPTIONAL) if key in archive.files]
         others = [key for key in archive.files if key not in wanted]
         return {key: _member(archive, key, path) for key in wanted}, others
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f", ... ({len(names):,})" if len(names) > _NAMED else "")
 
 
 def _opened(file: BinaryIO, path: Path) -> np.lib.npyio.NpzFile:

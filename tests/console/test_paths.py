@@ -132,6 +132,8 @@ MEANT = {
     "a.npz": "did you mean --dataset=npz:a.npz?",
     "./a.npz": "did you mean --dataset=npz:./a.npz?",
     "b.npz": "there is no file 'b.npz'",
+    "pics.zip": "'pics.zip' is packed: unpack it, and give the folder as --dataset=folder:PATH",
+    "pics.ZIP": "'pics.ZIP' is packed: unpack it",
     "./none": "there is no folder or file './none'",
     "../none": "there is no folder or file '../none'",
     "/none/there": "there is no folder or file '/none/there'",
@@ -147,7 +149,7 @@ MEANT = {
 
 @pytest.mark.parametrize("name", MEANT)
 def test_a_path_for_a_dataset_is_understood_as_one(name):
-    touch("pics/ant/1.png", "home/pics/1.png", "a.npz")
+    touch("pics/ant/1.png", "home/pics/1.png", "a.npz", "pics.zip", "pics.ZIP")
     assert (
         meant(name).endswith(MEANT[name])
         if MEANT[name].endswith("?")

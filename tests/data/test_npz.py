@@ -151,6 +151,8 @@ def test_names_the_missing_array(tmp_path):
     del fields["y_test"]
     with pytest.raises(ValueError, match="lacks y_test: it has x_train, y_train, x_test"):
         load(tmp_path, fields)
+    with pytest.raises(ValueError, match=r"it has arr_0, arr_1, arr_2, arr_3, arr_4, \.\.\. \(99\); name"):
+        load(tmp_path, {f"arr_{number}": np.zeros(1) for number in range(99)})
 
 
 def test_refuses_files_that_are_no_archive(tmp_path):
@@ -194,7 +196,7 @@ def test_arrays_of_other_names_are_told(tmp_path):
     others = {f"x_{part}": np.zeros(3) for part in ("val", "b", "c", "d", "e", "f")}
     notice = load(tmp_path, arrays(**others)).notices[-1]
     assert notice.endswith(
-        "6 of its arrays not used, as they have other names: x_val, x_b, x_c, x_d, x_e, ..."
+        "6 of its arrays not used, as they have other names: x_val, x_b, x_c, x_d, x_e, ... (6)"
     )
 
 
