@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -56,8 +57,16 @@ def dataset_from(
         return data
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(f"{_EXPECTED}, got {_kind(data)}; give a training and a test set")
+    own = [getattr(part, "class_names", None) for part in data]
+    if None not in own:
+        for label, (first, second) in enumerate(itertools.zip_longest(*own)):
+            if first != second:
+                raise ValueError(
+                    f"{name}: label {label} is {first!r} in the training pipeline but {second!r} in that for test; "
+                    "give both the same class_names where they are made"
+                )
     if class_names is None:
-        class_names = getattr(data[0], "class_names", None)
+        class_names = own[0]
     train, test = Pixels(f"{name}: x_train", layout), Pixels(f"{name}: x_test", layout)
     parts = [_arrays(split, pixels, say) for split, pixels in zip(data, (train, test), strict=True)]
     test.require_scale_of(train)

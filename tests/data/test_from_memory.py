@@ -131,6 +131,23 @@ def test_names_come_from_the_pipeline_or_the_call():
     )
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["ant", "cat"], "label 1 is 'bee' in the training pipeline but 'cat' in"),
+        (["ant", "bee"], "label 2 is 'cat' in the training pipeline but None in"),
+        (["ant", "cat", "bee"], "label 1 is 'bee'.*give both the same class_names"),
+    ],
+)
+def test_pipelines_that_number_their_classes_differently_are_refused(names, words):
+    train, test = pipelines()
+    train.class_names, test.class_names = ["ant", "bee", "cat"], names
+    with pytest.raises(ValueError, match=words):
+        dataset_from((train, test))
+    test.class_names = ("ant", "bee", "cat")
+    assert dataset_from((train, test)).class_names == ("ant", "bee", "cat")
+
+
 def test_a_dark_batch_is_of_the_scale_of_those_before():
     images = PIXELS.astype(np.float32)
     images[8:10] = 1.0
