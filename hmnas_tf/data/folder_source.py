@@ -160,11 +160,11 @@ def _white(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[int, tup
 
 
 def _surplus(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[str, ...]:
-    """Returns a line for each kind of thing that is left out of files."""
+    """Returns a line for each kind of thing in files that is not read as it is."""
     found: dict[str, list[Path]] = {}
     for file, head in zip(files, heads, strict=True):
-        found.setdefault(head.surplus, []).append(file.path)
-    found.pop("", None)
+        for kind in head.surplus:
+            found.setdefault(kind, []).append(file.path)
     return tuple(
         f"files with {kind}: {len(paths):,} of {len(files):,}, such as {min(paths)}"
         for kind, paths in sorted(found.items())

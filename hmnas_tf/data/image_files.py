@@ -34,7 +34,7 @@ class ImageHead(NamedTuple):
     width: int
     grey: bool
     highest: int = 0  # value of a pixel, 0..65535, if there are more than 8 bits
-    surplus: str = ""  # what the file has besides that is left out, if anything
+    surplus: tuple[str, ...] = ()  # what the file has besides and does not become pixels as it is
 
 
 def white_of(highest: int) -> int:
@@ -136,15 +136,17 @@ def _head(image: Any) -> ImageHead:
     return ImageHead(height, width, grey, _highest(image) if deep else 0, _surplus(image))
 
 
-def _surplus(image: Any) -> str:
-    """Returns what is left out of a file; ask last, because looking for a second picture leaves the first."""
+def _surplus(image: Any) -> tuple[str, ...]:
+    """Returns what of a file is not read as it is; ask last, because looking for a second picture leaves the first."""
+    found = []
     if image.format == "TIFF" and image.tag_v2.get(_SAMPLES, 1) > len(image.getbands()):
-        return "more bands than grey or colours have, which are left out"
-    try:
-        several = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: depth and the like
-    except Exception:  # the first is sound
-        several = False
-    return "more than one picture, of which the first is taken" if several else ""
+        found.append("more bands than grey or colours have, which are left out")
+    if image.has_transparency_data:
+        found.append("transparency, behind which white is put")
+    with contextlib.suppress(Exception):  # of a second picture that is not sound
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: depth and the like
+            found.append("more than one picture, of which the first is taken")
+    return tuple(found)
 
 
 def _is_deep(image: Any) -> bool:

@@ -170,7 +170,7 @@ def test_sixteen_bits_palettes_and_transparency(tmp_path):
     assert (read_image(tmp_path / "palette.gif", 3) == 200).all()
 
 
-def test_pictures_and_bands_that_are_left_out_are_counted(tmp_path):
+def test_pictures_bands_and_transparency_are_counted(tmp_path):
     fill(tmp_path, ["cat", "dog"], 3)
     for name in ("a.gif", "b.webp", "c.tif"):
         picture(8, 8).save(tmp_path / "cat" / name, save_all=True, append_images=[picture(8, 8)])
@@ -178,10 +178,12 @@ def test_pictures_and_bands_that_are_left_out_are_counted(tmp_path):
         tmp_path / "cat" / "d.tif", save_all=True, append_images=[picture(8, 8)]
     )
     Image.new("RGBX", (8, 8)).save(tmp_path / "dog" / "x.tif")
+    picture(8, 8).convert("RGBA").save(tmp_path / "dog" / "z.tif")
     picture(8, 8).save(tmp_path / "dog" / "y.mpo", save_all=True, append_images=[picture(8, 8)])
     assert load(tmp_path).notices == (
-        f"files with more bands than grey or colours have, which are left out: 1 of 12, such as {tmp_path}/dog/x.tif",
-        f"files with more than one picture, of which the first is taken: 4 of 12, such as {tmp_path}/cat/a.gif",
+        f"files with more bands than grey or colours have, which are left out: 1 of 13, such as {tmp_path}/dog/x.tif",
+        f"files with more than one picture, of which the first is taken: 4 of 13, such as {tmp_path}/cat/a.gif",
+        f"files with transparency, behind which white is put: 1 of 13, such as {tmp_path}/dog/z.tif",
     )
 
 
