@@ -8,6 +8,7 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
+from hmnas_tf.console.mistakes import in_a_line
 from hmnas_tf.console.paths import pictures
 from hmnas_tf.console.progress import counted, watched
 from hmnas_tf.storage.run_folder import read_results
@@ -39,7 +40,8 @@ def run(workdir: Path) -> int:
     files, left_out = pictures(FLAGS.images)
     if left_out:
         aside(
-            f"predict: left out {counted(len(left_out), 'file')} that end as no picture does: {left_out[0]}, ..."
+            f"predict: left out {counted(len(left_out), 'file')} that end as no picture does: "
+            f"{in_a_line(str(left_out[0]))}, ..."
         )
     results = read_results(workdir)
     command_line.load_tensorflow()
@@ -53,7 +55,9 @@ def run(workdir: Path) -> int:
 def line(file: Path, probabilities: dict[str, float]) -> str:
     """Returns what is shown of an image."""
     likeliest = sorted(probabilities.items(), key=lambda item: -item[1])[: FLAGS.top]
-    return "\t".join([str(file), *(f"{name}\t{probability:.4f}" for name, probability in likeliest)])
+    return "\t".join(
+        [in_a_line(str(file)), *(f"{name}\t{probability:.4f}" for name, probability in likeliest)]
+    )
 
 
 def main() -> None:

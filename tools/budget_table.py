@@ -2,8 +2,9 @@
 
 python tools/budget_table.py --workdir=runs/budget_table --into=docs/budgets.md
 
-The settings are the quickstart's with two nodes a cell and fewer epochs, on digits and on 10,000 images of Fashion-MNIST; flags of `search`
-change them. All searches of a seed share one supernet. It goes on where it was stopped.
+The settings are the quickstart's with two nodes a cell and fewer epochs, on digits and on 10,000 images of
+Fashion-MNIST; flags of `search` change them. All searches of a seed share one supernet. It goes on where
+it was stopped.
 """
 
 from __future__ import annotations

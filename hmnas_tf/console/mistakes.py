@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import sys
+import unicodedata
 
 from hmnas_tf.console.paths import short
 
 EXPECTED = (ValueError, ImportError, OSError, RuntimeError)  # one line, no traceback
+SEPARATING = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters, ends of lines and of paragraphs
 OF_TENSORFLOW = (  # its words for a full disk or memory, a worker that is gone, and a damaged file
     "ResourceExhaustedError",
     "UnavailableError",
@@ -42,3 +44,11 @@ def printable(line: str) -> str:
     """Returns a line that standard output takes: what it cannot encode, as in names of files, is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
     return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def in_a_line(text: str) -> str:
+    """Returns a text, as with a file's name in it, whose line ends, tabs and other control characters are escaped."""
+    return "".join(
+        sign.encode("unicode_escape").decode() if unicodedata.category(sign) in SEPARATING else sign
+        for sign in text
+    )

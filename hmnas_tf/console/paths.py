@@ -7,9 +7,14 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 PLACES = ("folder:", "npz:")  # how a --dataset begins that is a path
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+PICTURES = (
+    ".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
+    ".tiff", ".webp",
+)  # fmt: skip
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 ENDS_A_LINE = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\0]")
 SHOWN = 100  # characters of a word that are quoted
 
@@ -100,6 +105,8 @@ def meant(name: str) -> str:
         place = os.path.expanduser(word)
         if word and os.path.isdir(place):
             return f"{short(word)} is a folder: did you mean --dataset=folder:{word}?"
+        if word and os.path.isfile(place) and word.lower().endswith(PACKED):
+            return f"{short(word)} is packed: unpack it, and give the folder as --dataset=folder:PATH"
         if word and os.path.exists(place):
             return f"{short(word)} is a file: did you mean --dataset=npz:{word}?"
     if name.endswith(".npz"):
@@ -114,16 +121,18 @@ def meant(name: str) -> str:
 def pictures(words: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """Returns the files that `--images` names, and the files in its folders that are left out.
 
-    A word is a file, else a folder, of which all pictures are taken, also in folders in it, else a pattern, in
-    which `**` stands for any folders, else several of these with commas between. What stands before a pattern's first
-    part that does not exist is taken as it is, so that a folder may have brackets in its name. Of a folder the files
-    with an ending of `PICTURES` count, hidden ones apart; whatever a name or a pattern finds counts, whatever it is.
+    A word is a file, else a folder, of which all pictures are taken, also in folders in it and where links in it lead,
+    else a pattern, in which `**` stands for any folders, else several of these with commas between. What stands before
+    a pattern's first part that does not exist is taken as it is, so that a folder may have brackets in its name. Of a
+    folder the files with an ending of `PICTURES` count, hidden ones apart; whatever a name or a pattern finds counts,
+    whatever it is.
 
     Args:
         words: each may be in quotes, which shells do not look into.
 
     Raises:
         ValueError: if one of them names no file.
+        OSError: if a folder cannot be read.
     """
     taken: dict[Path, None] = {}
     left_out: dict[Path, None] = {}
@@ -185,6 +194,17 @@ def _of_list(word: str) -> list[Path]:
 
 
 def _within(folder: Path) -> list[Path]:
-    files = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
-    parts = {file: file.relative_to(folder).parts for file in files}
-    return sorted(file for file in files if not any(part.startswith(".") for part in parts[file]))
+    """Returns the files in a folder and below it, hidden ones apart; no place is entered twice, where links lead."""
+    files: list[Path] = []
+    entered: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in entered else sorted(name for name in folders if not name.startswith("."))
+        if real not in entered:
+            files += [Path(place, name) for name in names if not name.startswith(".")]
+        entered.add(real)
+    return sorted(files)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise error

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hmnas_tf.data.class_names import listed
 from hmnas_tf.data.image_dataset import ImageDataset, content_version
-from hmnas_tf.data.image_files import white_of
+from hmnas_tf.data.image_files import BRIGHT, white_of
 from hmnas_tf.data.labels import read_labels
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import resize_array
@@ -16,11 +17,10 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 AUGMENTATION = ("crop", "flip", "cutout")  # of images that nothing is known of
 _CHUNK = 1024  # images turned to uint8 at a time
 _ROUNDING = 1e-3  # of the range: floats this little outside are taken for its ends
-_BRIGHT = 16  # floats in 0..255 have one above this: some data are in 0..16, and would come out nearly black
 _DARK = (
     1 / 8
 )  # floats in 0..1 have one above this: 10 to 13 bits over 65535 end below, with few grey values left
-_FEW_CHANNELS = 4  # more of them on the last axis may be a width
+FEW_CHANNELS = 4  # more of them on the last axis may be a width
 LAYOUTS = ("NHWC", "NCHW")
 
 
@@ -53,7 +53,8 @@ def dataset_of_arrays(
     train, test = Pixels(f"{where}: x_train", layout), Pixels(f"{where}: x_test", layout)
     x_train, x_test = train(arrays["x_train"]), test(arrays["x_test"])
     test.require_scale_of(train)
-    labels = read_labels(arrays["y_train"], arrays["y_test"], class_names, where)
+    names = None if class_names is None else listed(class_names)
+    labels = read_labels(arrays["y_train"], arrays["y_test"], names, where)
     y_train, y_test = labels.y_train, labels.y_test
     if image_size:
         check_fits(name, len(x_train) + len(x_test), (image_size, image_size, x_train.shape[3]))
@@ -100,16 +101,16 @@ class Pixels:
         Raises:
             ValueError: on another shape, kind of number, or range.
         """
-        what = self.what
+        what, layout = self.what, self.layout
         if images.ndim == 3:
-            images = images[..., None]  # [N, H, W, 1]
+            images, layout = images[..., None], "NHWC"  # [N, H, W, 1], wherever channels would be
         if images.ndim != 4:
             raise ValueError(
                 f"{what} must be [N, H, W] or [N, H, W, C], got {list(images.shape)}; reshape it"
             )
-        if self.layout == "NCHW":
+        if layout == "NCHW":
             images = images.transpose(0, 2, 3, 1)
-        elif not self.layout and _channels_may_be_first(images.shape):
+        elif not layout and _channels_may_be_first(images.shape):
             raise ValueError(
                 f"{what} must have the channels last, [N, H, W, C], got {list(images.shape)}, whose first axis looks "
                 "like the channels; transpose it by (0, 2, 3, 1), or if they are last, say so by layout='NHWC'"
@@ -148,7 +149,7 @@ class Pixels:
             raise self._refusal(low, high)
         self._highest = max(self._highest, high)
         if high > 1 + _ROUNDING and self._white != 255:
-            if self._white or high <= _BRIGHT:
+            if self._white or high <= BRIGHT:
                 raise self._refusal(low, high)
             self._white = 255.0
         elif high > 0 and not self._white:
@@ -157,7 +158,7 @@ class Pixels:
 
     def _refusal(self, low: float, high: float) -> ValueError:
         expected = (
-            "0..1, as those before" if self._white == 1 else f"0..1, or in 0..255 with some above {_BRIGHT}"
+            "0..1, as those before" if self._white == 1 else f"0..1, or in 0..255 with some above {BRIGHT}"
         )
         return ValueError(
             f"{self.what}: floats must lie in {expected}, got {low:g}..{high:g}; undo a normalisation, scale all "
@@ -175,16 +176,16 @@ class Pixels:
 def _channels_may_be_first(shape: tuple[int, ...]) -> bool:
     """Returns whether images [N, ?, ?, ?] look as if their height and width were last."""
     _, first, second, last = shape
-    if last <= _FEW_CHANNELS or first == second:
+    if last <= FEW_CHANNELS or first == second:
         return False
     return first in (1, 3) or second == last or first < min(second, last)
 
 
 def _scaling(images: np.ndarray) -> str:
     """Returns how integers become uint8 without being cut off or nearly black."""
-    low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
     if images.dtype.kind not in "iu":
         return "for True and False: x.astype('uint8') * 255; for numbers: x.astype('float32')"
+    low, high = (int(images.min()), int(images.max())) if images.size else (0, 0)
     if low < 0:
         return f"it holds {low}..{high}: say what is black and what is white, as by floats in 0..1"
     if high <= 255:

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import collections
+import numbers
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+from hmnas_tf.console.mistakes import SEPARATING
 
 LONGEST = 255  # characters; what is longer is a text, and no file system takes it for a folder
 _INVISIBLE = "\ufeff\u200b"  # a byte order mark and a space without width, which `strip` leaves
-_SEPARATING = (
-    "Cc",
-    "Zl",
-    "Zp",
-)  # Unicode's categories of control characters and of ends of lines and paragraphs
+
+
+def listed(names: Any) -> tuple[str | bytes, ...]:
+    """Returns the names of classes that a program gives, a list of strings (or bytes, or whole numbers) in their order.
+
+    Raises:
+        ValueError: on anything else: of a string the letters would be names, of a dictionary the keys, of a set in any
+            order, and what is missing would be called None or nan.
+    """
+    if not isinstance(names, Iterable) or isinstance(names, str | bytes | Mapping | Set):
+        hint = "; of a dictionary by label: [names[label] for label in range(len(names))]"
+        raise ValueError(
+            f"class_names must be a list of strings in the order of the labels, got a {type(names).__name__}"
+            + (hint if isinstance(names, Mapping) else "; list them")
+        )
+    found = tuple(names)
+    for label, name in enumerate(found):
+        if not isinstance(name, str | bytes | numbers.Integral) or isinstance(name, bool):
+            raise ValueError(
+                f"class_names must be a list of strings, got a {type(name).__name__} for class {label}: "
+                f"{' '.join(str(name).split())[:40]}; give it as a string"
+            )
+    return found
 
 
 def clean_name(name: str | bytes) -> str:
@@ -43,6 +66,17 @@ def cleaning_notices(names: Sequence[str | bytes], where: str) -> tuple[str, ...
         f"{where}: white space around {len(changed)} of {len(texts)} class names is left out, as in "
         f"{changed[0][:LONGEST]!r}",
     )
+
+
+def alike(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Returns the groups of names that differ only in case, in what parts their words, or in signs that nobody sees."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        seen = "".join(
+            sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf"
+        )
+        groups.setdefault(" ".join(re.split(r"[\s_-]+", seen.casefold())), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def check_names(names: Sequence[str], where: str) -> None:
@@ -84,7 +118,7 @@ def _fault(name: str) -> str:
         return f"has {len(name):,} characters, at most {LONGEST} are taken: {name[:40]!r}..."
     if name != name.encode("utf-8", "ignore").decode("utf-8"):
         return f"is not valid UTF-8: {name!r}"
-    parting = [character for character in name if unicodedata.category(character) in _SEPARATING]
+    parting = [character for character in name if unicodedata.category(character) in SEPARATING]
     if parting:
         return f"holds the character {parting[0]!r}, and files have a name a line: {name!r}"
     return ""

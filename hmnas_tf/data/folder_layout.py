@@ -15,7 +15,10 @@ _NOT_DATA = (  # what systems leave behind, besides hidden files
     "@eadir",
     "__macosx",
     "desktop.ini",
+    "ehthumbs.db",
+    "icon\r",  # of macOS, for a folder with a picture of its own
     "lost+found",
+    "picasa.ini",
     "system volume information",
     "thumbs.db",
 )
@@ -116,9 +119,8 @@ def _classes(folder: Path) -> _Classes:
         found.setdefault(clean_name(entry.name), []).append(entry)
     if len(found) < 2:
         got = f"only {own[0].name}/" if own else "none"
-        raise ValueError(
-            f"{folder} needs at least 2 sub-folders, one a class, it has {got}; sort the images into them"
-        )
+        todo = f"did you mean {own[0]}?" if own and _sub_folders(own[0]) else "sort the images into them"
+        raise ValueError(f"{folder} needs at least 2 sub-folders, one a class, it has {got}; {todo}")
     notices = cleaning_notices([entry.name for entry in own], str(folder)) + _left_out(
         folder, stray, "the class folders"
     )

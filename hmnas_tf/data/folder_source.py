@@ -88,7 +88,7 @@ def load_folder(
         class_names=layout.class_names,
         augmentation=("crop", "flip", "cutout"),
         white=white,
-        notices=layout.notices + notices,
+        notices=layout.notices + notices + _surplus(files, heads),
     )
 
 
@@ -156,6 +156,18 @@ def _white(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[int, tup
     return white, (
         f"{len(grey):,} of {len(heads):,} images have more than 8 bits and end at {max(grey):,}: {white:,} is taken "
         f"for white ({white.bit_length()} bits), also by predict",
+    )
+
+
+def _surplus(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[str, ...]:
+    """Returns a line for each kind of thing in files that is not read as it is."""
+    found: dict[str, list[Path]] = {}
+    for file, head in zip(files, heads, strict=True):
+        for kind in head.surplus:
+            found.setdefault(kind, []).append(file.path)
+    return tuple(
+        f"files with {kind}: {len(paths):,} of {len(files):,}, such as {min(paths)}"
+        for kind, paths in sorted(found.items())
     )
 
 

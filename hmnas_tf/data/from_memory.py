@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from hmnas_tf.console.progress import Progress, Say, silent
-from hmnas_tf.data.arrays import KEYS, Pixels, dataset_of_arrays
+from hmnas_tf.data.arrays import FEW_CHANNELS, KEYS, Pixels, dataset_of_arrays
 from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.memory import check_fits
 
@@ -55,8 +57,16 @@ def dataset_from(
         return data
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(f"{_EXPECTED}, got {_kind(data)}; give a training and a test set")
+    own = [getattr(part, "class_names", None) for part in data]
+    if None not in own:
+        for label, (first, second) in enumerate(itertools.zip_longest(*own)):
+            if first != second:
+                raise ValueError(
+                    f"{name}: label {label} is {first!r} in the training pipeline but {second!r} in that for test; "
+                    "give both the same class_names where they are made"
+                )
     if class_names is None:
-        class_names = getattr(data[0], "class_names", None)
+        class_names = own[0]
     train, test = Pixels(f"{name}: x_train", layout), Pixels(f"{name}: x_test", layout)
     parts = [_arrays(split, pixels, say) for split, pixels in zip(data, (train, test), strict=True)]
     test.require_scale_of(train)
@@ -72,6 +82,11 @@ def _arrays(split: Split, pixels: Pixels, say: Say) -> tuple[np.ndarray, np.ndar
     what = pixels.what
     if not isinstance(split, tuple | list) or len(split) != 2:
         raise ValueError(f"{_EXPECTED}, got {_kind(split)} for {what}; give a pair of images and labels")
+    if any(map(np.ma.is_masked, split)):
+        raise ValueError(
+            f"{what} or its labels are a masked array, and what is masked would be taken for values; fill it by "
+            "x.filled(value), or leave out those images"
+        )
     try:
         images, labels = map(np.asarray, split)
     except ValueError as error:  # NumPy's word for lists of different lengths
@@ -95,8 +110,16 @@ def _read(split: tf.data.Dataset, pixels: Pixels, say: Say) -> tuple[np.ndarray,
             count += len(images[-1])
             check_fits(what, max(count, (batches - 1) * len(images[0])), images[0].shape[1:])
             progress.done(len(images))
-    except tf.errors.InvalidArgumentError as error:
-        raise _of_several_sizes(what, str(error.message).splitlines()[0]) from error
+    except tf.errors.OpError as error:
+        got = re.sub(
+            r"^\{\{.*?\}\} ", "", error.message.splitlines()[0]
+        )  # without TensorFlow's name of the place
+        if "different shapes" in got:
+            raise _of_several_sizes(what, got) from error
+        raise ValueError(
+            f"{what}: the tf.data.Dataset failed after {count:,} images: {got}; mend it, or pass over such images by "
+            "ignore_errors()"
+        ) from error
     if not count:
         raise ValueError(f"{what} is an empty tf.data.Dataset; it needs at least one image")
     return np.concatenate(images), np.concatenate(labels)
@@ -107,7 +130,7 @@ def _batched(split: tf.data.Dataset, what: str) -> tf.data.Dataset:
     spec = split.element_spec
     if isinstance(spec, dict) and {"image", "label"} <= set(spec):
         split = split.map(lambda example: (example["image"], example["label"]))
-    elif not isinstance(spec, tuple) or len(spec) != 2:
+    elif not isinstance(spec, tuple) or len(spec) != 2 or not all(hasattr(part, "shape") for part in spec):
         raise ValueError(f"{what} must have elements (image, label), got {spec}; map them to that")
     if int(split.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise ValueError(f"{what} never ends; leave out repeat(), or end it with take(N)")
@@ -115,7 +138,9 @@ def _batched(split: tf.data.Dataset, what: str) -> tf.data.Dataset:
     if image.rank is None or label.rank is None:
         raise ValueError(f"{what} has elements of unknown rank, {image} and {label}; use tf.ensure_shape")
     # Of rank 3 are [H, W, C] with a label [] or [K], and [B, H, W] with labels [B] or [B, K].
-    many = label.rank > 1 or (label.rank == 1 and label[0] == image[0])
+    # Where both first sizes are known and the same by chance, few channels at the end tell that it is no batch.
+    has_channels = image.rank == 3 and None not in (image[0], image[2]) and image[2] <= FEW_CHANNELS
+    many = label.rank > 1 or (label.rank == 1 and label[0] == image[0] and not has_channels)
     return split if image.rank == 4 or (image.rank == 3 and many) else split.batch(_BATCH)
 
 

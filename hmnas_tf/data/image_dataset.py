@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.data.augmentation import check_augmentation
-from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices
+from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices, listed
 from hmnas_tf.data.image_files import FULL
 from hmnas_tf.data.pipeline import in_memory
 from hmnas_tf.data.selection import count_to_take, random_classes
@@ -58,15 +58,14 @@ class ImageDataset:
     def __post_init__(self) -> None:
         # frozen, so the documented types are put in place through object.__setattr__
         where = f"dataset '{self.name}'"
-        object.__setattr__(self, "notices", (*self.notices, *cleaning_notices(self.class_names, where)))
-        object.__setattr__(self, "class_names", tuple(map(clean_name, self.class_names)))
+        names = listed(self.class_names)
+        object.__setattr__(self, "notices", (*self.notices, *cleaning_notices(names, where)))
+        object.__setattr__(self, "class_names", tuple(map(clean_name, names)))
         check_names(self.class_names, where)
         check_augmentation(self.augmentation)
         object.__setattr__(self, "augmentation", tuple(self.augmentation))
         if len(self.class_names) < 2:
-            raise ValueError(
-                f"dataset '{self.name}' has the classes {list(self.class_names)}: at least 2 are needed"
-            )
+            raise ValueError(f"{where} has the classes {list(self.class_names)}: at least 2 are needed")
         for split in ("train", "test"):
             self._check_split(split)
             labels = getattr(self, f"y_{split}")
@@ -74,7 +73,7 @@ class ImageDataset:
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise ValueError(
                 f"dataset '{self.name}': training images are {self.x_train.shape[1:]} but test images are "
-                f"{self.x_test.shape[1:]} [H, W, C]; resize them to one size"
+                f"{self.x_test.shape[1:]} [H, W, C]; resize them to one size, with as many channels"
             )
 
     def _check_split(self, split: str) -> None:

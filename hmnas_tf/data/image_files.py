@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import stat
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,8 +20,14 @@ from hmnas_tf.data.orientation import orientation_of, upright
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 FULL = 65535  # what 16 bits can hold
+BRIGHT = 16  # of 0..255; some data are in 0..16 or 0..1, and images without anything above look nearly black
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")  # besides "I;16" and its kin
+_BMP_16 = "BGR;16"  # 5, 6 and 5 bits a value
+_STEPS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}  # from a value in a PNG file to one of 8 bits
+_PHOTOMETRIC, _SAMPLES = 262, 277  # entries of a TIFF: white is 0 where the first is 0; number of bands
 _Result = TypeVar("_Result")
+_reading = threading.local()
+logging.getLogger("PIL.TiffImagePlugin").addFilter(lambda record: not getattr(_reading, "silent", False))
 
 
 class ImageHead(NamedTuple):
@@ -28,6 +37,7 @@ class ImageHead(NamedTuple):
     width: int
     grey: bool
     highest: int = 0  # value of a pixel, 0..65535, if there are more than 8 bits
+    surplus: tuple[str, ...] = ()  # what the file has besides and does not become pixels as it is
 
 
 def white_of(highest: int) -> int:
@@ -79,7 +89,8 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
             raise ValueError("it is no regular file")  # opening a pipe would wait for whoever writes into it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about harmless oddities of single files
-            with Image.open(path, formats=FORMATS) as image:
+            # A file, not its name: by that Pillow maps raw TIFFs into memory, and mixes up the rows of lying ones.
+            with Path(path).open("rb") as file, _without_log(), Image.open(file, formats=FORMATS) as image:
                 return function(image)
     except (
         Exception
@@ -87,10 +98,35 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
         if Path(path).is_file() and Path(path).stat().st_size == 0:
             reason = "it is empty"
         elif isinstance(error, Image.UnidentifiedImageError):
-            reason = f"it is none of {', '.join(FORMATS)}"
+            kind = _begins_as(path)
+            reason = (
+                f"it is a {kind} file that is damaged, or whose number of bands, bits or compression cannot be read "
+                "(1 or 3 bands of 8 bits can be)"
+                if kind
+                else f"it is none of {', '.join(FORMATS)}"
+            )
         else:
             reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"cannot read {path} as an image: {reason}; repair or remove it") from error
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Silences what Pillow logs in this thread of a file that it then refuses: the refusal says it."""
+    _reading.silent = True
+    try:
+        yield
+    finally:
+        _reading.silent = False
+
+
+def _begins_as(path: str | Path) -> str:
+    """Returns which of `FORMATS` a file's first bytes are of, though it cannot be read; "" if none."""
+    from PIL import Image
+
+    with Path(path).open("rb") as file:
+        start = file.read(16)
+    return next((name for name in FORMATS if Image.OPEN[name][1](start)), "")
 
 
 def _head(image: Any) -> ImageHead:
@@ -98,7 +134,20 @@ def _head(image: Any) -> ImageHead:
     grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
     swapped = orientation_of(image) >= 5
     width, height = reversed(image.size) if swapped else image.size
-    return ImageHead(height, width, grey, _highest(image) if deep else 0)
+    return ImageHead(height, width, grey, _highest(image) if deep else 0, _surplus(image))
+
+
+def _surplus(image: Any) -> tuple[str, ...]:
+    """Returns what of a file is not read as it is; ask last, because looking for a second picture leaves the first."""
+    found = []
+    if image.format == "TIFF" and image.tag_v2.get(_SAMPLES, 1) > len(image.getbands()):
+        found.append("more bands than grey or colours have, which are left out")
+    if image.has_transparency_data:
+        found.append("alpha, put on white")
+    with contextlib.suppress(Exception):  # of a second picture that is not sound
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: depth and the like
+            found.append("more than one picture, of which the first is taken")
+    return tuple(found)
 
 
 def _is_deep(image: Any) -> bool:
@@ -109,7 +158,7 @@ def _is_deep(image: Any) -> bool:
     parts = [part for own in arguments for part in own]
     if image.format == "PPM":  # whose head says what is white
         return any(isinstance(part, int) and part > 255 for part in parts)
-    return any(isinstance(part, str) and ";16" in part for part in parts)
+    return any(isinstance(part, str) and ";16" in part and part != _BMP_16 for part in parts)
 
 
 def _highest(image: Any) -> int:
@@ -124,18 +173,37 @@ def _highest(image: Any) -> int:
 def _decode(image: Any, channels: int, white: int) -> np.ndarray:
     from PIL import Image
 
+    clear = _clear_value(image)  # before the pixels are decoded, when the file's own bits are forgotten
     orientation = orientation_of(image)
     image.load()  # Pillow turns TIFFs here
     if image.mode.startswith("I"):
-        image = Image.fromarray(_eight_bits(np.asarray(image), white))
+        values = np.asarray(image)
+        eight = _eight_bits(values, white)
+        if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:
+            eight = 255 - eight  # Pillow does so up to 8 bits
+        image = Image.fromarray(eight if clear is None else np.where(values == clear, np.uint8(255), eight))
     elif image.mode == "F":
         raise ValueError("it holds floating-point values, save it with 8 or 16 bits")
+    elif clear is not None:
+        image.info["transparency"] = clear
+    is_opaque = (
+        image.format == "BMP" and image.mode == "RGBA" and not image.getextrema()[3][1]
+    )  # alpha unused
     image = upright(image, orientation)
-    if image.has_transparency_data:
+    if image.has_transparency_data and not is_opaque:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _clear_value(image: Any) -> Any:
+    """Returns the value that is transparent in a PNG, as its pixels will have it; Pillow leaves it as in the file."""
+    value = image.info.get("transparency")
+    if image.format != "PNG" or not isinstance(value, int | tuple):  # bytes are of a palette
+        return None
+    step = _STEPS.get(image.tile[0].args if image.tile else "", 1)
+    return tuple(int(part * step) for part in value) if isinstance(value, tuple) else int(value * step)
 
 
 def _eight_bits(values: np.ndarray, white: int) -> np.ndarray:

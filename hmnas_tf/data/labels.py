@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,6 +90,8 @@ def _plain(labels: np.ndarray, what: str) -> np.ndarray:
         labels = labels[:, 0]  # as keras.datasets gives them
     if labels.dtype.kind == "O" and all(isinstance(label, bytes) for label in labels.ravel()):
         labels = labels.astype("S")  # strings as TensorFlow hands them out
+    if labels.dtype.kind == "T":  # NumPy 2's own strings
+        labels = labels.astype(object)
     if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.ravel()):
         labels = labels.astype("U")
     if labels.dtype.kind == "S":
@@ -108,10 +110,25 @@ def _plain(labels: np.ndarray, what: str) -> np.ndarray:
             f"{what} must be whole numbers or strings [N], got {got}; turn one-hot rows into numbers by y.argmax(1), "
             "in a tf.data pipeline by tf.argmax(y, -1)"
         )
+    missing = [place for place, label in enumerate(labels.ravel().tolist()) if _is_missing(label)]
+    if missing:
+        raise ValueError(
+            f"{what}: {len(missing):,} of {labels.size:,} labels are missing (None or NaN), the first that of image "
+            f"{missing[0]}; leave those images out"
+        )
     whole = labels.dtype.kind == "b" or (labels.dtype.kind == "f" and bool((labels % 1 == 0).all()))
     raise ValueError(
         f"{what} must be whole numbers or strings [N], got {got}; "
         + ("convert it: y.astype('int32')" if whole else _NUMBER)
+    )
+
+
+def _is_missing(label: Any) -> bool:
+    """Returns whether a label is what NumPy or pandas have where there is none."""
+    return (
+        label is None
+        or type(label).__name__ in ("NAType", "NaTType")
+        or (isinstance(label, float) and label != label)
     )
 
 

@@ -22,22 +22,31 @@ def physical_memory() -> int:
     return min(found)
 
 
-def check_fits(name: str, examples: int, image_shape: tuple[int, int, int]) -> None:
+def check_fits(
+    name: str,
+    examples: int,
+    image_shape: tuple[int, int, int],
+    *,
+    copies: float = COPIES,
+    advice: str = "use a smaller --image_size, or --train_examples",
+) -> None:
     """Raises ValueError when a run on the images, as uint8, would need more than the memory there is.
 
     Args:
         name: of the dataset, for the message.
         examples: number of training and test images together.
         image_shape: (height, width, channels), pixels.
+        copies: bytes needed for each byte of the images.
+        advice: what to do.
 
     Raises:
         ValueError: names the bytes needed, the bytes there are, and what to do.
     """
     height, width, channels = image_shape
-    needed, available = COPIES * examples * height * width * channels, physical_memory()
+    needed, available = copies * examples * height * width * channels, physical_memory()
     if needed > available:
         raise ValueError(
             f"dataset '{name}': {examples} images of {height}x{width}x{channels} need "
-            f"{needed / 1e9:.1f} GB of memory ({COPIES:g} times their bytes), this machine has {available / 1e9:.1f}; "
-            "use a smaller --image_size, or --train_examples"
+            f"{needed / 1e9:.1f} GB of memory ({copies:g} times their bytes), this machine has {available / 1e9:.1f}; "
+            f"{advice}"
         )

@@ -7,8 +7,11 @@ import weakref
 
 import numpy as np
 
+from hmnas_tf.console.mistakes import in_a_line
 from hmnas_tf.console.progress import Say, counted, silent
+from hmnas_tf.data.class_names import alike
 from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.image_files import BRIGHT
 
 _NAMED = 5  # classes, so many are named
 _TOLD: weakref.WeakSet[ImageDataset] = weakref.WeakSet()  # one set may be searched on many times
@@ -20,16 +23,23 @@ def tell(dataset: ImageDataset, say: Say) -> None:
         return
     _TOLD.add(dataset)
     for line in (*dataset.notices, *oddities(dataset)):
-        say(f"Notice: {line}")
+        say(f"Notice: {in_a_line(line)}")
 
 
 def oddities(dataset: ImageDataset) -> list[str]:
-    """Returns lines about images that are in both parts or in several classes, and about classes without images.
+    """Returns lines about images that are in both parts, in several classes or nearly black, and about classes without
+    images or with names that look alike.
 
     Images are compared by the hash of their pixels, each hashed once: a second for some gigabytes.
     """
     hashes = {part: _hashes(getattr(dataset, f"x_{part}")) for part in ("train", "test")}
-    return [*_leaks(hashes), *_contradictions(dataset, hashes), *_missing(dataset)]
+    return [
+        *_leaks(hashes),
+        *_contradictions(dataset, hashes),
+        *_dark(dataset),
+        *_missing(dataset),
+        *_alike(dataset),
+    ]
 
 
 def _hashes(images: np.ndarray) -> list[bytes]:
@@ -77,3 +87,24 @@ def _missing(dataset: ImageDataset) -> list[str]:
                 f"{', '.join(empty[:_NAMED])}{more}"
             )
     return lines
+
+
+def _dark(dataset: ImageDataset) -> list[str]:
+    highest = {part: int(getattr(dataset, f"x_{part}").max()) for part in ("train", "test")}
+    return [
+        f"no {part} image has a pixel above {high} of 255, so that all are nearly black"
+        + (f"; if {high} is white, multiply them by {255 // high}" if high else "")
+        for part, high in highest.items()
+        if high <= BRIGHT
+    ]
+
+
+def _alike(dataset: ImageDataset) -> list[str]:
+    groups = alike(dataset.class_names)
+    if not groups:
+        return []
+    more = f", and so with {len(groups) - 1:,} more" if len(groups) > 1 else ""
+    return [
+        f"the names of classes {' and '.join(map(repr, groups[0][:_NAMED]))} look alike{more}: if they mean one class, "
+        "give their images one name"
+    ]

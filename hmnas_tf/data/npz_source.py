@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.data.arrays import KEYS, dataset_of_arrays
 from hmnas_tf.data.image_dataset import ImageDataset
-from hmnas_tf.data.memory import check_fits
+from hmnas_tf.data.memory import COPIES, check_fits
 
 _OPTIONAL = ("class_names", "layout")
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+_NAMED = 5  # so many arrays are named
 
 
 def load_npz(path: str, image_size: int = 0) -> ImageDataset:
@@ -39,7 +40,7 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
         raise ValueError(
             "npz: needs a file, as in npz:my_images.npz, with x_train, y_train, x_test and y_test"
         )
-    arrays = _read(path_of(path))
+    arrays, others = _read(path_of(path))
     names = arrays.pop("class_names", None)
     if names is not None:
         if names.ndim != 1 or names.dtype.kind not in "US":
@@ -52,15 +53,39 @@ def load_npz(path: str, image_size: int = 0) -> ImageDataset:
         raise ValueError(
             f"{path}: layout must be a string, NHWC or NCHW, got {layout.dtype} {list(layout.shape)}"
         )
-    return dataset_of_arrays(f"npz:{path}", path, arrays, names, image_size, str(layout))
+    dataset = dataset_of_arrays(f"npz:{path}", path, arrays, names, image_size, str(layout))
+    if not others:
+        return dataset
+    notice = f"{path}: {len(others):,} of its arrays not used, as they have other names: {_some(others)}"
+    return dataclasses.replace(dataset, notices=(*dataset.notices, notice))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns the arrays that are asked for, and the names of all others."""
     if not path.is_file():
         raise ValueError(f"npz: expected an existing .npz file, got {path}, which is no file")
+    with path.open("rb") as file, _opened(file, path) as archive:
+        missing = [key for key in KEYS if key not in archive.files]
+        if missing:
+            raise ValueError(
+                f"{path} lacks {', '.join(missing)}: it has {_some(archive.files) or 'nothing'}; "
+                "name the arrays in numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
+            )
+        for key in ("x_train", "x_test"):
+            _check_size(archive, key, path)
+        wanted = [key for key in (*KEYS, *_OPTIONAL) if key in archive.files]
+        others = [key for key in archive.files if key not in wanted]
+        return {key: _member(archive, key, path) for key in wanted}, others
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f", ... ({len(names):,})" if len(names) > _NAMED else "")
+
+
+def _opened(file: BinaryIO, path: Path) -> np.lib.npyio.NpzFile:
     try:
-        archive = np.load(path, allow_pickle=False)
-    except _UNREADABLE as error:
+        archive = np.load(file, allow_pickle=False)
+    except Exception as error:  # as many kinds as there are ways to be no archive
         raise ValueError(
             f"{path} is not an .npz archive of plain arrays; write it with numpy.savez"
         ) from error
@@ -68,17 +93,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{path} holds a single array; write x_train, y_train, x_test, y_test with numpy.savez"
         )
-    with archive:
-        missing = [key for key in KEYS if key not in archive.files]
-        if missing:
-            raise ValueError(
-                f"{path} lacks {', '.join(missing)}: it has {', '.join(archive.files) or 'nothing'}; "
-                "name the arrays in numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
-            )
-        for key in ("x_train", "x_test"):
-            _check_size(archive, key, path)
-        wanted = [key for key in (*KEYS, *_OPTIONAL) if key in archive.files]
-        return {key: _member(archive, key, path) for key in wanted}
+    return archive
 
 
 def _check_size(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> None:
@@ -91,23 +106,30 @@ def _check_size(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> None:
                 if version == (1, 0)
                 else np.lib.format.read_array_header_2_0
             )
-            shape, _, _ = read(member)
-    except _UNREADABLE:
+            shape, _, dtype = read(member)
+    except Exception:
         return  # told by whoever reads the array
     if len(shape) in (3, 4):
         count, *size = shape
         height, width, channels = (*size, 1)[:3]
-        check_fits(f"npz:{path}", count, (height, width, channels))
+        copies = max(COPIES, dtype.itemsize + 1)  # as they are stored, and as uint8
+        check_fits(
+            f"npz:{path}",
+            count,
+            (height, width, channels),
+            copies=copies,
+            advice="save fewer or smaller images, as uint8",
+        )
 
 
 def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
     try:
-        return archive[key]
+        array = archive[key]
     except MemoryError as error:
         raise ValueError(
             f"{path}: {key} does not fit into memory ({error}); save fewer or smaller images"
         ) from error
-    except _UNREADABLE as error:
+    except Exception as error:  # as many kinds as there are places where a file can be damaged
         if "pickle" in str(error):  # NumPy's word for an array of dtype object
             raise ValueError(
                 f"{path}: {key} is an array of Python objects; give it one dtype and one shape"
@@ -115,3 +137,6 @@ def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
         raise ValueError(
             f"{path}: {key} is damaged ({' '.join(str(error).split())}); write the file again"
         ) from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: {key} is no array; write the file with numpy.savez")
+    return array

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.console.mistakes import in_a_line
 from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.data.augmentation import normalise
@@ -116,7 +117,7 @@ def _looks_dark(file: Path, white: int, say: Say) -> bool:
     dark = 0 < highest * 4 <= white
     if dark:
         say(
-            f"Notice: {file} has more than 8 bits and no value above {highest:,}; white is {white:,} to this network, "
-            "so that it, and others like it, look dark: scale them where their own white is lower"
+            f"Notice: {in_a_line(str(file))} has more than 8 bits and no value above {highest:,}; white is {white:,} "
+            "to this network, so that it, and others like it, look dark: scale them where their own white is lower"
         )
     return dark

@@ -132,6 +132,8 @@ MEANT = {
     "a.npz": "did you mean --dataset=npz:a.npz?",
     "./a.npz": "did you mean --dataset=npz:./a.npz?",
     "b.npz": "there is no file 'b.npz'",
+    "pics.zip": "'pics.zip' is packed: unpack it, and give the folder as --dataset=folder:PATH",
+    "pics.ZIP": "'pics.ZIP' is packed: unpack it",
     "./none": "there is no folder or file './none'",
     "../none": "there is no folder or file '../none'",
     "/none/there": "there is no folder or file '/none/there'",
@@ -147,7 +149,7 @@ MEANT = {
 
 @pytest.mark.parametrize("name", MEANT)
 def test_a_path_for_a_dataset_is_understood_as_one(name):
-    touch("pics/ant/1.png", "home/pics/1.png", "a.npz")
+    touch("pics/ant/1.png", "home/pics/1.png", "a.npz", "pics.zip", "pics.ZIP")
     assert (
         meant(name).endswith(MEANT[name])
         if MEANT[name].endswith("?")
@@ -218,6 +220,28 @@ def test_of_a_folder_the_pictures_count_and_the_rest_is_returned():
     assert [str(path) for path in taken] == ["new/a.PNG", "new/deep [1]/b.jpeg"]
     assert [str(path) for path in left_out] == ["new/c.heic", "new/notes.txt"]
     assert named("new/notes.txt") == ["new/notes.txt"]  # asked for by its name
+
+
+def test_links_are_followed_but_not_in_a_circle():
+    touch("new/a.png", "elsewhere/ant/b.jfif", "elsewhere/ant/.c.png", "new/x/d.pbm")
+    Path("new/far").symlink_to(Path("elsewhere").absolute())
+    Path("new/x/again").symlink_to(Path("new").absolute())
+    Path("elsewhere/itself").symlink_to(Path("elsewhere/itself").absolute())
+    assert named("new") == ["new/a.png", "new/far/ant/b.jfif", "new/x/d.pbm"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(monkeypatch):
+    touch("new/a.png", "new/closed/b.png", "new/.closed/c.png")
+    scan = os.scandir
+
+    def scandir(place):
+        if str(place).endswith("closed"):
+            raise PermissionError(13, "Permission denied", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="new/closed"):
+        pictures(["new"])
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,34 @@ def test_what_no_list_or_artifact_holds_is_refused(name, words):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("abc", "in the order of the labels, got a str; list them"),
+        ({0: "cat", 1: "dog", 2: "owl"}, r"got a dict; of a dictionary by label: \[names\[label\]"),
+        ({"cat", "dog", "owl"}, "got a set"),
+        (3, "got a int"),
+        (["cat", None, "owl"], "got a NoneType for class 1"),
+        (["cat", "dog", float("nan")], "got a float for class 2: nan"),
+        ([["cat"], ["dog"], ["owl"]], "got a list for class 0"),
+        (np.array([["cat"], ["dog"], ["owl"]]), "got a ndarray for class 0"),
+    ],
+)
+def test_what_is_no_list_of_names_is_refused(names, words):
+    for make in (
+        lambda: ImageDataset("toy", "1", X, Y, X, Y, names, ()),
+        lambda: dataset_from(((X, Y), (X, Y)), class_names=names),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            make()
+        assert "\n" not in str(caught.value)
+
+
+def test_lists_of_any_kind_are_names():
+    for names in (np.array(["7", "8", "9"]), [7, np.int64(8), b"9"], (str(name) for name in (7, 8, 9))):
+        assert dataset_from(((X, Y), (X, Y)), class_names=names).class_names == ("7", "8", "9")
+
+
 @given(st.text(max_size=20))
 def test_a_name_is_a_line_that_every_format_holds_or_refused(text):
     name = clean_name(text)

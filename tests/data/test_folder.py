@@ -170,6 +170,23 @@ def test_sixteen_bits_palettes_and_transparency(tmp_path):
     assert (read_image(tmp_path / "palette.gif", 3) == 200).all()
 
 
+def test_pictures_bands_and_transparency_are_counted(tmp_path):
+    fill(tmp_path, ["cat", "dog"], 3)
+    for name in ("a.gif", "b.webp", "c.tif"):
+        picture(8, 8).save(tmp_path / "cat" / name, save_all=True, append_images=[picture(8, 8)])
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(
+        tmp_path / "cat" / "d.tif", save_all=True, append_images=[picture(8, 8)]
+    )
+    Image.new("RGBX", (8, 8)).save(tmp_path / "dog" / "x.tif")
+    picture(8, 8).convert("RGBA").save(tmp_path / "dog" / "z.tif")
+    picture(8, 8).save(tmp_path / "dog" / "y.mpo", save_all=True, append_images=[picture(8, 8)])
+    assert load(tmp_path).notices == (
+        f"files with more bands than grey or colours have, which are left out: 1 of 13, such as {tmp_path}/dog/x.tif",
+        f"files with more than one picture, of which the first is taken: 4 of 13, such as {tmp_path}/cat/a.gif",
+        f"files with alpha, put on white: 1 of 13, such as {tmp_path}/dog/z.tif",
+    )
+
+
 def broken_png(path):
     picture(8, 8).save(path)
     path.write_bytes(path.read_bytes()[:-40])

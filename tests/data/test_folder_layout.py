@@ -124,6 +124,11 @@ def sides_without_classes(root):
     fill(root, ["train", "test"])
 
 
+def one_folder_too_high(root):
+    for side in ("train", "test"):
+        fill(root / "archive" / side)
+
+
 def unknown_sides(root):
     for side in ("train_images", "test_images"):
         fill(root / side)
@@ -135,6 +140,7 @@ def unknown_sides(root):
         (two_for_one_side, "are one side of the set twice"),
         (only_test_and_validation, "has only test/, val/ with classes in it; it needs both train/ and test/"),
         (sides_without_classes, "lies? beside the class folders|lie beside the class folders"),
+        (one_folder_too_high, "it has only archive/; did you mean .*/archive\\?"),
         (unknown_sides, "is one side of a split set, name the sides train/ and test/"),
     ],
 )
@@ -143,6 +149,14 @@ def test_what_cannot_be_understood_is_told(build, message, tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_what_systems_leave_among_pictures_is_no_data(tmp_path):
+    fill(tmp_path)
+    for place in (tmp_path, tmp_path / "ant"):
+        for name in ("Icon\r", "Thumbs.db", "ehthumbs.db", "Picasa.ini", "._0.png", ".DS_Store"):
+            (place / name).write_bytes(b"")
+    assert load(tmp_path).notices == ()
 
 
 def test_a_class_may_be_called_train(tmp_path):

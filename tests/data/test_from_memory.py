@@ -105,6 +105,8 @@ def test_pipelines_with_and_without_batches(batch):
     assert_same(
         dataset_from(pipelines(grey, LABELS[:, None] if not batch else LABELS, batch)), grey[..., None]
     )
+    narrow = grey[..., :3]  # as wide as images have channels
+    assert_same(dataset_from(pipelines(narrow, batch=batch)), narrow[..., None])
     named = [
         part.map(lambda image, label: {"image": image, "label": label, "id": 7})
         for part in pipelines(batch=batch)
@@ -127,6 +129,23 @@ def test_names_come_from_the_pipeline_or_the_call():
         "y",
         "z",
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["ant", "cat"], "label 1 is 'bee' in the training pipeline but 'cat' in"),
+        (["ant", "bee"], "label 2 is 'cat' in the training pipeline but None in"),
+        (["ant", "cat", "bee"], "label 1 is 'bee'.*give both the same class_names"),
+    ],
+)
+def test_pipelines_that_number_their_classes_differently_are_refused(names, words):
+    train, test = pipelines()
+    train.class_names, test.class_names = ["ant", "bee", "cat"], names
+    with pytest.raises(ValueError, match=words):
+        dataset_from((train, test))
+    test.class_names = ("ant", "bee", "cat")
+    assert dataset_from((train, test)).class_names == ("ant", "bee", "cat")
 
 
 def test_a_dark_batch_is_of_the_scale_of_those_before():
@@ -173,6 +192,7 @@ ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
         ),
         ((([PIXELS[0], PIXELS[0, :2]], [0, 1]), pair()[1]), "one array of equally sized images"),
         (pipelines(labels=ONE_HOT), r"in a tf.data pipeline by tf.argmax\(y, -1\)"),
+        (pipelines(labels=np.eye(7, dtype=int)[LABELS]), r"in a tf.data pipeline by tf.argmax\(y, -1\)"),
         (pipelines(labels=ONE_HOT, batch=4), r"in a tf.data pipeline by tf.argmax\(y, -1\)"),
         ((pipelines()[0].repeat(), pipelines()[1]), r"x_train never ends; leave out repeat\(\)"),
         ((pipelines()[0].take(0), pipelines()[1]), "x_train is an empty tf.data.Dataset"),
@@ -180,6 +200,20 @@ ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
         (
             pipelines(np.concatenate([FLOATS[:4], 255 * FLOATS[4:]]), batch=4),
             r"floats must lie in 0\.\.1, as those before",
+        ),
+        (
+            (pipelines()[0].map(lambda x, y: (x, (y, y))), pipelines()[1]),
+            r"must have elements \(image, label\)",
+        ),
+        (pair(np.ma.array(PIXELS, mask=PIXELS < 9)), "x_train or its labels are a masked array.*filled"),
+        (pair(labels=np.ma.array(LABELS, mask=LABELS == 2)), "masked array"),
+        (
+            (pipelines()[0].map(lambda x, y: (tf.io.decode_png("no picture"), y)), pipelines()[1]),
+            "x_train: the tf.data.Dataset failed after 0 images: Unknown image file format.*ignore_errors",
+        ),
+        (
+            (pipelines()[0].map(lambda x, y: (tf.io.decode_png(tf.io.read_file("none")), y)), pipelines()[1]),
+            "failed after 0 images: none; No such file",
         ),
         (
             [
@@ -194,6 +228,10 @@ def test_refuses(data, message):
     with pytest.raises(ValueError, match=message) as caught:
         dataset_from(data)
     assert "\n" not in str(caught.value)
+
+
+def test_an_array_with_a_mask_of_nothing_is_an_array():
+    assert_same(dataset_from(pair(np.ma.array(PIXELS))))
 
 
 @pytest.mark.parametrize("batch", [0, 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -153,6 +154,24 @@ def test_every_orientation_is_turned_as_pillow_does(orientation, tmp_path):
     assert read_head(tmp_path / "x.png")[:2] == expected.shape[:2]
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_every_orientation_of_every_kind_of_tiff_is_turned(mode, compression, tmp_path):
+    values = np.random.default_rng(3).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    deep = Image.fromarray(values[..., 0] * np.uint16(257))
+    image = deep if mode == "I;16" else Image.fromarray(values).convert(mode)
+    image.save(tmp_path / "1.tif")
+    expected = read_image(tmp_path / "1.tif", 3)
+    turns = [expected, expected[:, ::-1], expected[::-1, ::-1], expected[::-1], expected.transpose(1, 0, 2)]
+    turns += [np.rot90(expected, -1), np.rot90(expected[::-1], -1)[::-1, ::-1], np.rot90(expected)]
+    for orientation, turned in enumerate(turns, 1):
+        notes = Image.Exif()
+        notes[0x112] = orientation
+        image.save(tmp_path / "x.tif", exif=notes, compression=compression)
+        assert read_head(tmp_path / "x.tif")[:2] == turned.shape[:2]
+        assert np.array_equal(read_image(tmp_path / "x.tif", 3), turned)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]),
@@ -174,6 +193,93 @@ def test_a_damaged_file_is_one_line_or_a_picture(tmp_path_factory, kind, length,
     except ValueError as error:
         assert str(path) in str(error)
         assert len(str(error).splitlines()) == 1
+
+
+def png(values, depth: int, kind: int, clear) -> bytes:
+    """A PNG of one row with a value that is transparent."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    bits = "".join(f"{value:0{depth}b}" for value in np.ravel(values))
+    row = int(bits.ljust(-len(bits) // 8 * -8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    head = struct.pack(">IIBBBBB", len(values), 1, depth, kind, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"tRNS", struct.pack(f">{np.size(clear)}H", *np.ravel(clear)))
+        + chunk(b"IDAT", zlib.compress(b"\0" + row))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "depth", "kind"),
+    [
+        ([0, 1], 1, 0),
+        ([1, 2, 3], 2, 0),
+        ([3, 7, 15], 4, 0),
+        ([30, 7, 255], 8, 0),
+        ([300, 5000, 65535], 16, 0),
+        ([[1, 2, 3], [4, 5, 60]], 8, 2),
+        ([[300, 400, 500], [9000, 5, 65535]], 16, 2),
+    ],
+)
+def test_the_transparent_value_of_a_png_is_white_whatever_its_bits(values, depth, kind, tmp_path):
+    (tmp_path / "x.png").write_bytes(png(values, depth, kind, values[0]))
+    expected = np.broadcast_to(np.reshape(values, (len(values), -1)) / (2**depth - 1), (len(values), 3)) * 255
+    expected = np.vstack([np.full(3, 255.0), expected[1:]])
+    np.testing.assert_allclose(read_image(tmp_path / "x.png", 3)[0], expected, atol=1)
+
+
+@pytest.mark.parametrize(("values", "white"), [(deep(FULL), FULL), (deep(4095), 4095), (RAMP * 255, 255)])
+def test_a_tiff_whose_white_is_0_is_turned_at_any_depth(values, white, tmp_path):
+    values = values.astype(np.uint8 if white == 255 else np.uint16)
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    content = (tmp_path / "x.tif").read_bytes()
+    content = content.replace(struct.pack("<HHIH", 262, 3, 1, 1), struct.pack("<HHIH", 262, 3, 1, 0))
+    (tmp_path / "x.tif").write_bytes(content)
+    expected = 255 - np.round(values / (white / 255))
+    assert np.array_equal(read_image(tmp_path / "x.tif", 1, white)[..., 0], expected)
+
+
+def bmp(pixels: bytes, bits: int, *masks: int) -> bytes:
+    head = struct.pack("<IiiHHIIiiII", 124, 2, 1, 1, bits, 3, len(pixels), 0, 0, 0, 0)
+    head += struct.pack("<4I", *masks) + bytes(68)
+    return b"BM" + struct.pack("<III", 14 + 124 + len(pixels), 0, 14 + 124) + head + pixels
+
+
+def test_a_bmp_of_16_bits_in_all_has_8_of_each_colour_and_its_unused_alpha_hides_nothing(tmp_path):
+    (tmp_path / "16.bmp").write_bytes(bmp(struct.pack("<HH", 0x4208, 0x0010), 16, 0xF800, 0x07E0, 0x1F, 0))
+    assert read_head(tmp_path / "16.bmp").highest == 0
+    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    (tmp_path / "32.bmp").write_bytes(bmp(bytes([1, 2, 3, 0, 4, 5, 6, 0]), 32, *masks))
+    assert read_image(tmp_path / "32.bmp", 3).tolist() == [[[3, 2, 1], [6, 5, 4]]]
+    (tmp_path / "32.bmp").write_bytes(bmp(bytes([1, 2, 3, 0, 4, 5, 6, 255]), 32, *masks))
+    assert read_image(tmp_path / "32.bmp", 3).tolist() == [[[255, 255, 255], [6, 5, 4]]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.tif", "bands", "it is a TIFF file that is damaged, or whose number of bands"),
+        ("x.png", b"\x89PNG\r\n\x1a\n", "it is a PNG file that is damaged"),
+        ("x.png", b"<!DOCTYPE html>", "it is none of BMP"),
+    ],
+)
+def test_a_file_of_a_kind_that_cannot_be_read_is_told_from_one_that_is_no_picture(
+    name, content, words, tmp_path, caplog
+):
+    if content == "bands":  # more than Pillow knows of, which it logs
+        Image.fromarray(LYING).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        content = content.replace(struct.pack("<HHII", 277, 3, 1, 3), struct.pack("<HHII", 277, 3, 1, 13))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        read_head(tmp_path / name)
+    assert caplog.records == []
 
 
 def test_a_pipe_is_no_image_and_nobody_waits_for_it(tmp_path):

@@ -51,6 +51,12 @@ def test_strings_that_look_alike_are_one_class():
     assert read(words, ["bee", "Ka\u0308fer"]).y_train[:3].tolist() == [1, 1, 0]
 
 
+def test_the_kind_that_numpy_has_for_strings_is_read():
+    labels = read(np.array(["bee", "ant", "Käfer"], np.dtypes.StringDType())[PLACES])
+    assert labels.class_names == ("Käfer", "ant", "bee")
+    assert labels.y_train[:3].tolist() == [2, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
@@ -62,8 +68,17 @@ def test_strings_that_look_alike_are_one_class():
         (PLACES == 1, "got bool.*astype"),
         (np.array(["2024-01-31", "2024-02-01"], "M8[D]")[PLACES % 2], "datetime64.*searchsorted"),
         (np.array([b"K\xe4fer", b"bee"])[PLACES % 2], "no UTF-8.*latin-1"),
-        (np.array(["a", None, 3], object)[PLACES], "got object.*searchsorted"),
-        (np.full(30, np.nan), "must be whole numbers"),
+        (np.array(["a", None, 3], object)[PLACES], "10 of 30 labels are missing"),
+        (np.array(["a", object(), 3], object)[PLACES], "got object.*searchsorted"),
+        (np.full(30, np.nan), r"30 of 30 labels are missing \(None or NaN\)"),
+        (
+            np.array(["a", np.nan, "b"], object)[PLACES],
+            "10 of 30 labels are missing.* first that of image 1; leave",
+        ),
+        (
+            np.array(["a", np.nan, "b"], np.dtypes.StringDType(na_object=np.nan))[PLACES],
+            "10 of 30 .* missing",
+        ),
         (np.zeros(0, int), "hold nothing"),
     ],
 )

@@ -28,13 +28,14 @@ def test_images_of_a_program_are_asked_about_before_training(monkeypatch):
         check(Config(batch_size=16, finetune_batch_size=16, formats=("keras",)), dataset)
 
 
-def test_an_archive_is_refused_before_it_is_read(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("kind", "count", "copies"), [(np.uint8, 1000, 3), (float, 100, 9)])
+def test_an_archive_is_refused_before_it_is_read(kind, count, copies, tmp_path, monkeypatch):
     np.savez_compressed(
-        tmp_path / "set.npz", x_train=np.zeros((1000, 64, 64, 3), np.uint8), y_train=Y, x_test=X, y_test=Y
+        tmp_path / "set.npz", x_train=np.zeros((count, 64, 64, 3), kind), y_train=Y, x_test=X, y_test=Y
     )
     monkeypatch.setattr(memory, "physical_memory", lambda: 10**7)
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", None)  # nothing may be read
-    with pytest.raises(ValueError, match="1000 images of 64x64x3 need"):
+    with pytest.raises(ValueError, match=f"{count} images of 64x64x3 need.*{copies} times.*as uint8"):
         load_dataset(f"npz:{tmp_path / 'set.npz'}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 from hmnas_tf.config import Config
 from hmnas_tf.data import ImageDataset
@@ -40,6 +41,35 @@ def test_one_image_in_two_classes_is_counted():
 def test_classes_without_images_are_named():
     lines = oddities(dataclasses.replace(SOUND, class_names=(*"abcd", "owl")))
     assert lines == ["1 of 5 classes have no train image: 'owl'", "1 of 5 classes have no test image: 'owl'"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["Cat", "cat"], "'Cat' and 'cat' look alike: if"),
+        (["hot dog", "hot_dog"], "'hot dog' and 'hot_dog'"),
+        (["cat", "ca\u200bt"], r"'cat' and 'ca\u200bt'"),
+        (["hot dog", "hot\xa0dog"], r"'hot dog' and 'hot\xa0dog'"),
+        (["fish", "\ufb01sh"], "'fish' and"),
+        (["a", "A", "b", "B"], "'a' and 'A' look alike, and so with 1 more"),
+        (["A", "A-"], ""),
+        (["-1", "1"], ""),
+        (["犬", "猫"], ""),
+    ],
+)
+def test_names_that_look_alike_are_told(names, words):
+    lines = oddities(dataclasses.replace(SOUND, class_names=(*names, "x", "y", "z")[: max(4, len(names))]))
+    assert bool(lines) == bool(words)
+    assert not words or words in lines[0]
+
+
+def test_images_that_are_nearly_black_are_told():
+    images = X // 16
+    dark = dataclasses.replace(SOUND, x_train=images[:28], x_test=X[28:] // 128)
+    assert oddities(dark) == [
+        "no train image has a pixel above 15 of 255, so that all are nearly black; if 15 is white, multiply them by 17",
+        "no test image has a pixel above 1 of 255, so that all are nearly black; if 1 is white, multiply them by 255",
+    ]
 
 
 def test_a_search_says_them_once_for_a_set():

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hmnas_tf.data import load_dataset
 
@@ -103,6 +108,13 @@ def test_channels_that_may_be_first_are_asked_about_until_the_layout_is_told(tmp
         load(tmp_path, fields | {"layout": "CHW"})
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", ""])
+def test_grey_images_have_no_channels_to_be_first(tmp_path, layout):
+    x = RNG.integers(0, 256, (12, 6, 5)).astype(np.uint8)
+    dataset = load(tmp_path, arrays(x_train=x, x_test=x[:4], layout=layout))
+    assert np.array_equal(dataset.x_train[..., 0], x)
+
+
 @pytest.mark.parametrize(
     "shape", [(12, 64, 64, 12), (12, 32, 32, 200), (12, 8, 10, 4), (12, 4, 4, 4), (12, 6, 5, 2)]
 )
@@ -122,6 +134,9 @@ def test_channels_that_are_last_are_not_asked_about(tmp_path, shape):
         (np.full((12, 6, 5, 3), 200, np.int32), r"got int32; .*x.astype\('uint8'\)"),
         (np.full((12, 6, 5, 3), -4, np.int16), "got int16; it holds -4..-4"),
         (np.ones((12, 6, 5, 3), bool), r"got bool; .*\* 255"),
+        (np.ones((12, 6, 5, 3), complex), "got complex128"),
+        (np.full((12, 6, 5, 3), "7"), "got <U1"),
+        (np.zeros((12, 6, 5), [("r", "u1"), ("g", "u1")]), "got .*'r'"),
         (np.full((12, 6, 5, 3), 4095 / 65535), "floats in 0..1 that end at 0.0624.* nearly black; divide"),
     ],
 )
@@ -136,6 +151,8 @@ def test_names_the_missing_array(tmp_path):
     del fields["y_test"]
     with pytest.raises(ValueError, match="lacks y_test: it has x_train, y_train, x_test"):
         load(tmp_path, fields)
+    with pytest.raises(ValueError, match=r"it has arr_0, arr_1, arr_2, arr_3, arr_4, \.\.\. \(99\); name"):
+        load(tmp_path, {f"arr_{number}": np.zeros(1) for number in range(99)})
 
 
 def test_refuses_files_that_are_no_archive(tmp_path):
@@ -164,3 +181,38 @@ def test_names_the_damaged_array(tmp_path):
     (tmp_path / "set.npz").write_bytes(content)
     with pytest.raises(ValueError, match="x_train is damaged"):
         load_dataset(f"npz:{tmp_path / 'set.npz'}")
+
+
+def test_members_that_are_no_arrays_are_named(tmp_path):
+    np.savez(tmp_path / "set.npz", **arrays())
+    with zipfile.ZipFile(tmp_path / "set.npz") as old, zipfile.ZipFile(tmp_path / "new.npz", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"" if name == "y_test.npy" else old.read(name))
+    with pytest.raises(ValueError, match="y_test is no array"):
+        load_dataset(f"npz:{tmp_path / 'new.npz'}")
+
+
+def test_arrays_of_other_names_are_told(tmp_path):
+    others = {f"x_{part}": np.zeros(3) for part in ("val", "b", "c", "d", "e", "f")}
+    notice = load(tmp_path, arrays(**others)).notices[-1]
+    assert notice.endswith(
+        "6 of its arrays not used, as they have other names: x_val, x_b, x_c, x_d, x_e, ... (6)"
+    )
+
+
+WHOLE = io.BytesIO()
+np.savez_compressed(WHOLE, **arrays(x_train=np.zeros((12, 6, 5, 3), np.uint8)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 1), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=3))
+def test_a_damaged_archive_is_one_line_or_a_set(tmp_path_factory, length, changes):
+    path = tmp_path_factory.getbasetemp() / "damaged.npz"
+    content = bytearray(WHOLE.getvalue())
+    for place, value in changes:
+        content[int(place * len(content))] = value
+    path.write_bytes(content[: int(length * len(content)) or None])
+    try:
+        load_dataset(f"npz:{path}")
+    except ValueError as error:
+        assert len(str(error).splitlines()) == 1

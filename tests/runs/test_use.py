@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from hmnas_tf import command_line
+from hmnas_tf import predict as predict_module
 from hmnas_tf.console.mistakes import printable
 from hmnas_tf.exporters.contract import Labelling
 from hmnas_tf.runs import use
@@ -77,6 +80,12 @@ def test_one_bad_file_does_not_end_the_others_and_the_end_says_so(predict, tmp_p
 def test_names_of_files_that_are_no_text_can_be_shown():
     assert printable("K\udce4fer.png").encode("utf-8") == b"K\\udce4fer.png"
     assert printable("Käfer 犬") == "Käfer 犬"
+
+
+def test_a_name_with_line_ends_and_tabs_stays_in_its_line_and_field(monkeypatch):
+    monkeypatch.setattr(predict_module, "FLAGS", SimpleNamespace(top=1))
+    shown = predict_module.line(Path("a\nb\tc\r\u2028 d\\n.png"), {"cat": 0.25, "dog": 0.75})
+    assert shown == "a\\nb\\tc\\r\\u2028 d\\n.png\tdog\t0.7500"
 
 
 def test_the_white_travels_only_where_it_is_special():
