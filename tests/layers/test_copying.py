@@ -305,6 +305,17 @@ def test_what_cannot_be_carried_is_refused_in_one_line(name):
     assert "\n" not in str(caught.value)
 
 
+def test_values_given_for_a_call_are_those_of_a_masked_layer_too():
+    model = sequential()
+    masked = mask_weights(model)
+    given = [
+        [variable + 1.0 * ("mask" not in variable.name) for variable in network.trainable_variables]
+        for network in (model, masked)
+    ]
+    expected, _ = model.stateless_call(given[0], [], NUMBERS)
+    np.testing.assert_array_equal(masked.stateless_call(given[1], [], NUMBERS)[0], expected)
+
+
 def test_the_network_of_a_class_of_ones_own_can_be_masked():
     model = Trained(3)
     masked = mask_weights(keras.Model(model.input, model.output))
