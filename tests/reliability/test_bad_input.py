@@ -379,6 +379,22 @@ def results_of_another_kind(run):
 
 
 @in_a_run
+def artifacts_of_another_kind(run):
+    edit(run / "results.json", lambda results: results.update(artifacts={"keras_folded": 5}))
+    return (
+        "predict",
+        [f"--workdir={run}", f"--images={run / 'metrics.csv'}"],
+        ["results.json", "artifacts.keras_folded"],
+    )
+
+
+@in_a_run
+def model_of_another_run(run):
+    shutil.copy(run / "model" / "derived_folded.keras", run / "model" / "derived.keras")
+    return "search", again(run), ["derived.keras", "SHA-256"]
+
+
+@in_a_run
 def damaged_variables(run):
     unfinished(run)
     content = bytearray((run / "checkpoints" / "searched.npz").read_bytes())
