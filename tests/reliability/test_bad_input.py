@@ -389,6 +389,21 @@ def artifacts_of_another_kind(run):
 
 
 @in_a_run
+def metrics_that_were_cut_off(run):
+    unfinished(run)
+    text = (run / "metrics.csv").read_text(encoding="utf-8")
+    (run / "metrics.csv").write_text(text[:-9], encoding="utf-8")
+    return "search", again(run), ["metrics.csv: line", "mend it, or remove the file"]
+
+
+@in_a_run
+def history_of_another_kind(run):
+    unfinished(run)
+    (run / "architecture.jsonl").write_text("[1]\n", encoding="utf-8")
+    return "search", again(run), ["architecture.jsonl: line 1", "remove the file"]
+
+
+@in_a_run
 def model_of_another_run(run):
     shutil.copy(run / "model" / "derived_folded.keras", run / "model" / "derived.keras")
     return "search", again(run), ["derived.keras", "SHA-256"]
