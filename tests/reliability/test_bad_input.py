@@ -110,6 +110,11 @@ def no_such_dataset(folder, patterns):
 
 
 @case
+def images_larger_than_the_memory(folder, patterns):
+    return search(folder, "--dataset=digits", "--image_size=100000"), ["GB of memory", "--image_size"]
+
+
+@case
 def dataset_not_prepared(folder, patterns):
     return search(folder, "--dataset=cifar10", f"--data_dir={folder}"), [
         "cifar10",
