@@ -164,6 +164,12 @@ CASES |= {
     "flag file with a bad value": flag_file(b"--cells=x\n", ["cells", "x"]),
     "flag file that names itself": flag_file(b"--flagfile={folder}/my.flags\n", ["my.flags", "itself"]),
     "flag file that is no text": flag_file(b"\xff\xfe\x00\x01", ["my.flags", "UTF-8"]),
+    "flag file with a comment after a value": flag_file(
+        b"--data_dir=/data  # here\n", ["--data_dir=/data # here", "ends in a comment", "a line of its own"]
+    ),
+    "flag file with a value in quotes": flag_file(
+        b"--data_dir='/my data'\n", ["--data_dir='/my data'", "in quotes", "leave it out"]
+    ),
     "flag file with a word": flag_file(b"cells 3\n", ["cells"]),
 }
 
