@@ -46,10 +46,12 @@ class RunFolder:
     ):
         self.path = Path(path)
         self.results = read_results(self.path)
+        self._is_new = False
         if config is None:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         lines, flags = flag_lines(config, self.path), self.path / "run.flags"
+        self._is_new = not flags.exists()
         # A flag that was not there when the run began did what its default does.
         refuse_other_flags(
             flags, lines, defaults=flag_lines(Config(), self.path), moved=description is not None
@@ -99,6 +101,13 @@ class RunFolder:
     def finished(self) -> bool:
         """Returns whether the run has exported its network, which is the last it does."""
         return bool(self.results.get("artifacts"))
+
+    def withdraw(self) -> None:
+        """Takes back what says that a run has begun, if this one has only just begun and has computed nothing yet."""
+        said = {self.path / "run.flags", self.path / "results.json"}
+        computed = set(self.path.iterdir()) - said - {self.path / ".lock", self.path / "latency_table.json"}
+        for path in said if self._is_new and not computed else ():
+            path.unlink(missing_ok=True)
 
     def refuse_other_data(self, description: dict[str, Any]) -> None:
         """Refuses to continue with other images than the run began with.

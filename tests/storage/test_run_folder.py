@@ -191,6 +191,20 @@ def test_results_with_an_entry_that_no_run_writes_are_refused_by_name(entries, s
     )
 
 
+def test_a_run_that_has_just_begun_can_be_withdrawn_and_no_other(tmp_path):
+    first = RunFolder(tmp_path, Config())
+    first.update(seed=0)
+    RunFolder(tmp_path, Config()).withdraw()  # it was begun before
+    assert (tmp_path / "run.flags").exists()
+    (tmp_path / "metrics.csv").touch()
+    first.withdraw()
+    assert (tmp_path / "run.flags").exists()
+    (tmp_path / "metrics.csv").unlink()
+    first.withdraw()
+    assert os.listdir(tmp_path) == []
+    RunFolder(tmp_path, Config(max_parameters=9))
+
+
 def test_flag_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "run.flags").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError):
