@@ -11,6 +11,7 @@ from pathlib import Path
 PLACES = ("folder:", "npz:")  # how a --dataset begins that is a path
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 ENDS_A_LINE = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\0]")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 SHOWN = 100  # characters of a word that are quoted
 
 
@@ -43,7 +44,12 @@ def at_home(text: str, what: str = "path") -> str:
 
 
 def path_of(text: str | os.PathLike, what: str = "path") -> Path:
-    """Returns a path as it was typed, see `at_home`."""
+    """Returns a path as it was typed, see `at_home`; an address such as s3://bucket/run is none."""
+    if ADDRESS.match(os.fspath(text)):
+        raise ValueError(
+            f"{what}={short(os.fspath(text))} is an address: expected a path on this machine, where a store of another "
+            "kind may be mounted."
+        )
     return Path(at_home(os.fspath(text), what))
 
 
