@@ -16,7 +16,7 @@ from hmnas_tf.data import ImageDataset, Pair, split_indices
 from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
-from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of
+from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of, withdrawn
 from hmnas_tf.runs.construction import architecture, initial_network, measure_searched, regularization
 from hmnas_tf.runs.keras_defaults import own_defaults
 from hmnas_tf.runs.preflight import check, named
@@ -62,7 +62,7 @@ def search(
     """
     dataset, config = named(dataset, config, say)
     check(config, dataset)
-    with own_defaults(), opened(dataset, config, workdir, say) as run:
+    with own_defaults(), opened(dataset, config, workdir, say) as run, withdrawn(run):
         result = reread(run.folder, run.say) if run.folder.finished() else run_stages(run)
     return dataclasses.replace(result, workdir=path_of(workdir))
 

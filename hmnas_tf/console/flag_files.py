@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hmnas_tf.console.paths import path_of
+from hmnas_tf.console.paths import path_of, short
+
+NOT_OF_A_VALUE = {  # what a shell, or a reader of comments, would take off a line
+    re.compile(r"\s#\s"): "ends in a comment",
+    re.compile(r"=([\"']).*\1$"): "has a value in quotes",
+}
 
 
 def with_flag_files(arguments: Sequence[str], within: tuple[Path, ...] = ()) -> list[str]:
@@ -45,4 +51,14 @@ def _lines(path: Path, within: tuple[Path, ...]) -> list[str]:
             f"flagfile={str(path)!r} cannot be read: {reason}. Pass a text file that is there, with one flag a line."
         ) from error
     lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith(("#", "//"))]
+    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+    for line in (
+        lines if path.name != "run.flags" else ()
+    ):  # which a run writes, whatever its paths have in them
+        for pattern, what in NOT_OF_A_VALUE.items():
+            if pattern.search(line):
+                raise ValueError(
+                    f"flagfile={str(path)!r}: {short(line)} {what}, which would be taken for a part of the value: "
+                    "leave it out; a comment has a line of its own."
+                )
+    return lines

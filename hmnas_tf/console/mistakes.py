@@ -8,7 +8,7 @@ import unicodedata
 
 from hmnas_tf.console.paths import short
 
-EXPECTED = (ValueError, ImportError, OSError, RuntimeError)  # one line, no traceback
+EXPECTED = (ValueError, ImportError, OSError, RuntimeError, MemoryError)  # one line, no traceback
 SEPARATING = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters, ends of lines and of paragraphs
 OF_TENSORFLOW = (  # its words for a full disk or memory, a worker that is gone, and a damaged file
     "ResourceExhaustedError",
@@ -30,6 +30,8 @@ def in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         longest = max(map(len, str(error.filename).split("/")))
         return f"{error.strerror}, {longest} characters: {short(str(error.filename))}; take a shorter one."
+    if isinstance(error, MemoryError):
+        return f"the memory of this machine is full ({error or 'no more was given'}): take fewer or smaller images."
     if loaded is None or not isinstance(error, loaded.errors.OpError):
         return str(error)
     if isinstance(error, loaded.errors.UnavailableError | loaded.errors.AbortedError):

@@ -16,6 +16,7 @@ PICTURES = (
 )  # fmt: skip
 PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 ENDS_A_LINE = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029\0]")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 SHOWN = 100  # characters of a word that are quoted
 
 
@@ -48,7 +49,12 @@ def at_home(text: str, what: str = "path") -> str:
 
 
 def path_of(text: str | os.PathLike, what: str = "path") -> Path:
-    """Returns a path as it was typed, see `at_home`."""
+    """Returns a path as it was typed, see `at_home`; an address such as s3://bucket/run is none."""
+    if ADDRESS.match(os.fspath(text)):
+        raise ValueError(
+            f"{what}={short(os.fspath(text))} is an address: expected a path on this machine, where a store of another "
+            "kind may be mounted."
+        )
     return Path(at_home(os.fspath(text), what))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.resizing import resize_array
 
 
@@ -31,6 +32,7 @@ def load_digits(image_size: int = 0) -> ImageDataset:
 
     digits = datasets.load_digits()
     images = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)[..., None]  # [N, 8, 8, 1]
+    check_fits("digits", len(images), (image_size or 8, image_size or 8, 1))
     images = resize_array(images, image_size)
     labels = digits.target.astype(np.int32)
     test = np.zeros(len(labels), bool)

@@ -74,18 +74,29 @@ def rebuilt(
     """
     require_copyable(model)
     copies: Copies = []
-    with _uncompiled(model):
-        copy = keras.models.clone_model(
-            model,
-            clone_function=lambda layer: clone(layer, copies),
-            call_function=None if isinstance(model, keras.Sequential) else apply,
-            recursive=True,
-        )
+
+    def applied(layer: Any, *inputs: Any, **kwargs: Any) -> Any:
+        try:
+            return apply(layer, *inputs, **kwargs) if apply else layer(*inputs, **kwargs)
+        except Exception as error:  # as above
+            raise _not_called(f"layer {layer.name!r}", error) from error
+
+    try:
+        with _uncompiled(model):
+            copy = keras.models.clone_model(
+                model,
+                clone_function=lambda layer: clone(layer, copies),
+                call_function=None if isinstance(model, keras.Sequential) else applied,
+                recursive=True,
+            )
+    except ValueError as error:
+        raise _not_called(f"model {model.name!r}", error) if "\n" in str(error) else error from error
     for copied in copies:
         try:
             _fill(copied)
         except Exception as error:  # as above
             raise _not_copied(copied.layer, f"{type(error).__name__}: {error}") from error
+    _require_shared_alike(copies)
     return copy, copies
 
 
@@ -102,6 +113,19 @@ def one_line(text: object, most: int = 200) -> str:
     return words if len(words) <= most else f"{words[:most]}..."
 
 
+def _require_shared_alike(copies: Copies) -> None:
+    """Refuses copies in which a variable that several layers share has become several variables."""
+    found: dict[int, keras.Variable] = {}
+    for copied in copies:
+        for variable, new in zip(copied.layer.variables, copied.copy.variables, strict=True):
+            if found.setdefault(id(variable), new) is not new:
+                raise ValueError(
+                    f"layer {copied.layer.name!r}: expected variables of its own, received {variable.path!r}, which "
+                    "other layers have too and their copies would each have alone: apply one layer several times, or "
+                    "wrap the layers of the model in MaskedLayer where they are made."
+                )
+
+
 def _fill(copied: Copied) -> None:
     """Gives a copy that is built what its layer holds: state that is not in variables first, then variables."""
     layer, copy = copied.layer, copied.copy
@@ -112,6 +136,8 @@ def _fill(copied: Copied) -> None:
     arrays = copied.arrays
     if arrays is None:
         arrays = [ops.convert_to_numpy(variable) for variable in layer.variables]
+    if len(copy.variables) != len(arrays):
+        raise ValueError(f"it has {len(arrays)} variables, made again {len(copy.variables)}")
     for variable, value in zip(copy.variables, arrays, strict=True):
         variable.assign(value)
 
@@ -120,6 +146,10 @@ def _carry_state(layer: keras.Layer, copy: keras.Layer) -> None:
     """Carries state as a file would, for layers that do more there than Keras does for every layer."""
     if not copy.built:
         return
+    if getattr(layer, "stateful", False):  # where a recurrent layer stopped is not among its variables
+        states = (keras.tree.flatten(getattr(part, "states", None)) for part in (layer, copy))
+        for own, new in zip(*states, strict=True):
+            new.assign(own)
     if type(layer).load_own_variables is not keras.Layer.load_own_variables:
         store: dict[str, Any] = {}
         layer.save_own_variables(store)
@@ -201,6 +231,13 @@ def _uncompiled(model: keras.Model) -> Iterator[None]:
     finally:
         for part in compiled:
             part.compiled = True
+
+
+def _not_called(what: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"{what}: expected layers whose copies can be called as they are, received {type(error).__name__} "
+        f"({one_line(error)}): leave the layer out with choose=, or wrap layers in MaskedLayer where they are made."
+    )
 
 
 def _not_copied(layer: keras.Layer, reason: str) -> ValueError:

@@ -1,11 +1,13 @@
 """Whether a copy of a model computes what the model does: both are called once on a few random numbers.
 
 Layers may keep what they have learned where no rule finds it, in an attribute for instance. A copy that lacks it would
-compute something else without a word.
+compute something else without a word; so would one that reads variables of the model, as soon as its own are trained.
+That is why all weights are others in the comparison, in both alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,6 +21,7 @@ SIZES = (32, 256)  # pixels or steps where a model takes any number: one more, f
 FULL, HALF = 1e-4, 5e-2  # of the largest output: what may differ, by the numbers that are computed in
 WORDS = ("a", "b", "the")
 SEED = 0
+CHANGED = 0.9  # of what weights are, they have in the comparison
 
 
 def require_same(model: keras.Model, copy: keras.Model, copies: Copies, added_loss: float | None) -> None:
@@ -36,19 +39,20 @@ def require_same(model: keras.Model, copy: keras.Model, copies: Copies, added_lo
     Raises:
         ValueError: naming the layer if it can be found.
     """
+    own, new = _both(copies)
     for size in SIZES:
         try:
             inputs = _random_inputs(model, size)
-            expected, loss = _outcome(model, inputs)
+            expected, loss = _outcome(model, inputs, own)
         except Exception:  # it cannot be called on such numbers: there is nothing to compare with
             continue
         try:
-            received, own_loss = _outcome(copy, inputs)
+            received, own_loss = _outcome(copy, inputs, new)
         except Exception as error:  # whatever a layer of somebody else raises
             raise _differs(model, copies, size, f"it cannot be called ({one_line(error)})") from error
         scale = HALF if any("16" in str(part.compute_dtype) for part in _parts(model)) else FULL
         if not _same(received, expected, scale):
-            if _same(_outcome(model, inputs)[0], expected, scale):
+            if _same(_outcome(model, inputs, own)[0], expected, scale):
                 raise _differs(model, copies, size, "it computes something else")
             return
         if added_loss is not None and not np.isclose(
@@ -60,9 +64,18 @@ def require_same(model: keras.Model, copy: keras.Model, copies: Copies, added_lo
         return
 
 
-def _outcome(layer: keras.Layer, inputs: Any) -> tuple[list[np.ndarray], float]:
-    """Returns what a layer or model computes, and its losses added up; nothing that it changes stays changed."""
+def _both(copies: Copies) -> tuple[list[keras.Layer], list[keras.Layer]]:
+    return [copied.layer for copied in copies], [copied.copy for copied in copies]
+
+
+def _outcome(layer: keras.Layer, inputs: Any, parts: Sequence[keras.Layer]) -> tuple[list[np.ndarray], float]:
+    """Returns what a layer or model computes if `parts` have other weights, and its losses added up.
+
+    Nothing that it changes stays changed.
+    """
+    variables = (variable for part in parts for variable in part.variables if "float" in variable.dtype)
     values = [(variable, variable) for variable in layer.variables]
+    values += [(variable, variable * CHANGED) for variable in variables]
     with keras.StatelessScope(values, collect_losses=True):
         outputs = layer(inputs, training=False) if isinstance(layer, keras.Model) else layer(inputs)
         losses = [float(ops.convert_to_numpy(loss)) for loss in layer.losses]
@@ -107,24 +120,25 @@ def _close(received: np.ndarray, expected: np.ndarray, tolerance: float) -> bool
 def _differs(model: keras.Model, copies: Copies, size: int, what: str) -> ValueError:
     return ValueError(
         f"expected a copy of {model.name!r} that computes what it computes, but {what}: {_culprit(copies, size)} keeps "
-        "something where a copy does not find it. Put it into variables or into get_config, or wrap the layers of the "
-        "model in MaskedLayer where they are made."
+        "something, or reads the variables of another, where a copy does not find it. Put it into variables or into "
+        "get_config, or wrap the layers of the model in MaskedLayer where they are made."
     )
 
 
 def _culprit(copies: Copies, size: int) -> str:
     """Returns the first layer whose copy differs from it."""
+    own, new = _both(copies)
     for copied in copies:
         if copied.arrays is not None:  # it is meant to differ
             continue
         layer = copied.layer
         try:
             inputs = _random_inputs(layer, size)
-            expected = _outcome(layer, inputs)
+            expected = _outcome(layer, inputs, own)
         except Exception:  # it wants more than inputs
             continue
         try:
-            received = _outcome(copied.copy, inputs)
+            received = _outcome(copied.copy, inputs, new)
         except Exception:  # the layer itself can be called
             received = [], 0.0
         if not _same(received[0], expected[0], HALF):

@@ -105,14 +105,19 @@ class MaskedLayer(layers.Wrapper):
             (kernel, gated(kernel, mask, self.threshold))
             for kernel, mask in zip(self._kernels(), self.real_masks, strict=True)
         ]
+        gates = {id(kernel) for kernel, _ in masked}
+        others = [*self.layer.variables, *self.layer.metrics_variables]
+        others = [variable for variable in others if id(variable) not in gates]
         # Inside, the layer reads w * M where it says w. The scope keeps what the layer itself has changed and added.
         with keras.StatelessScope(masked) as scope:
             outside = scope.original_scope
+            for variable in others if outside else ():  # a scope does not look into the one around it
+                if (value := outside.get_current_value(variable)) is not None:
+                    scope.add_update((variable, value))
             scope.collect_losses = outside is None or outside.collect_losses
             outputs = self.layer(inputs)
-        gates = {id(kernel) for kernel, _ in masked}
-        for variable in [*self.layer.variables, *self.layer.metrics_variables]:
-            changed = None if id(variable) in gates else scope.get_current_value(variable)
+        for variable in others:
+            changed = scope.get_current_value(variable)
             if changed is not None:
                 variable.assign(changed)
         for loss in scope.losses:  # in another scope the layer that has added a loss says so itself

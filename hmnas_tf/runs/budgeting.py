@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,16 @@ class InfeasibleError(ValueError):
 
 class TooSlowError(InfeasibleError):
     """No network that a search has led to is measured to take so few milliseconds; another search may do better."""
+
+
+@contextlib.contextmanager
+def withdrawn(run: Run) -> Iterator[None]:
+    """Inside, a budget that cannot be met leaves no run: its folder is asked for again, with another budget."""
+    try:
+        yield
+    except InfeasibleError:
+        run.folder.withdraw()
+        raise
 
 
 def amount(name: str, cost: float) -> str:

@@ -112,7 +112,7 @@ def export(
     network = _network(folder, dataset, keras.models.load_model(path, compile=False))
     with held(folder.path):
         written = _export(folder, dataset, network, names, say)
-        derived = folder.results["derived"] | {"folded": counting.size_of(network.folded)}
+        derived = folder.results.get("derived", {}) | {"folded": counting.size_of(network.folded)}
         folder.update(derived=derived, artifacts=folder.results["artifacts"] | written)
 
 
@@ -122,7 +122,7 @@ def exported(workdir: Path, results: dict[str, Any]) -> dict[str, dict[str, Any]
     Raises:
         ValueError: if the run is not finished.
     """
-    if "artifacts" not in results:
+    if not results.get("artifacts"):
         raise ValueError(
             f"workdir {str(workdir)!r} holds no finished run: run hmnas_tf.search with this --workdir first."
         )
@@ -160,7 +160,8 @@ def reread(folder: RunFolder, say: Say) -> SearchResult:
     """Returns the result of a finished run from its folder, which it does not change and needs no checkpoints of."""
     say(f"{folder.path} holds a finished run; nothing was changed.")
     say(stages_table(folder.results))
-    model = keras.models.load_model(folder.path / folder.results["artifacts"]["keras"]["path"], compile=False)
+    path = artifact_path(folder.path, folder.results, "keras")
+    model = keras.models.load_model(path, compile=False)
     return SearchResult(model, _genotype(folder), folder.results, folder.path)
 
 

@@ -23,7 +23,7 @@ from hmnas_tf.runs.board import ArchitectureBoard
 from hmnas_tf.runs.manifest import git_commit, machine, versions
 from hmnas_tf.runs.preflight import require_multiples, topology_of
 from hmnas_tf.stages import telemetry
-from hmnas_tf.stages.architecture_history import ArchitectureHistory
+from hmnas_tf.stages.architecture_history import ArchitectureHistory, read_history
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.stage import Stage
@@ -236,6 +236,8 @@ def opened(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say)
         )
         wait_for_all(strategy)  # until then the chief has changed nothing that others copy
         if not run.folder.finished():
+            telemetry.read_rows(run.folder.metrics)  # whatever epochs are added to, before one costs anything
+            read_history(run.folder.architecture)
             run.folder.update(
                 dataset=dataset.describe(),
                 versions=versions(),

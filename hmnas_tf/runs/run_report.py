@@ -87,7 +87,7 @@ def collect(folder: RunFolder, config: Config, judgement: Judgement | None, unju
         genotype=genotype,
         purposes={name: exporter.purpose for name, exporter in EXPORTERS.items()},
         files=[name for name in FILES if (folder.path / name).exists()],
-        sizes=read_rows(folder.path / FOLDER / TABLE),
+        sizes=read_rows(folder.path / FOLDER / TABLE, "epochs"),
         judgement=judgement,
         unjudged=unjudged,
         written=datetime.now(UTC),

@@ -47,7 +47,12 @@ def evaluations(
     """
     folder.refuse_other_data(dataset.describe())
     found = exported(folder.path, folder.results)
-    names = list(found)
+    names = [name for name in EXPORTERS if name in found]
+    if unknown := sorted(found.keys() - EXPORTERS):
+        raise ValueError(
+            f"{unknown[0]!r} among the artifacts of {str(folder.path)!r} is none of {', '.join(EXPORTERS)}: take the "
+            "version that has exported it."
+        )
     if wanted:
         asked = {name for word in wanted for name in FORMATS.get(word, (word,))}
         added = {more[word] for more in QUANTIZATIONS.values() for word in wanted if word in more}

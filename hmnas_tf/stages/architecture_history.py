@@ -66,14 +66,22 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """Returns the lines of an `architecture.jsonl`, [] if there is none.
 
     Raises:
-        ValueError: if a line is not JSON.
+        ValueError: if a line is not JSON, or not what `write_line` wrote.
     """
     if not path.exists():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} has a line that is not JSON ({error}): remove the file.") from error
+    for number, line in enumerate(lines, 1):
+        if (
+            not isinstance(line, dict)
+            or not {"stage": str, "epoch": int, "groups": list}.items()
+            <= {key: type(value) for key, value in line.items()}.items()
+        ):
+            raise ValueError(f"{path}: line {number} is not what a search writes: remove the file.")
+    return lines
 
 
 def write_line(path: Path, line: dict[str, Any]) -> None:

@@ -169,12 +169,26 @@ def _line(name: str, epoch: int, epochs: int, row: dict[str, Any]) -> str:
     return "  ".join([*parts, f"{row['seconds']:.1f} s"])
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Returns the rows of a metrics file, [] if there is none."""
+def read_rows(path: Path, counted: str = "epoch") -> list[dict[str, str]]:
+    """Returns the rows of a metrics file, [] if there is none.
+
+    Args:
+        path: of the file.
+        counted: a column that has a whole number in each row.
+
+    Raises:
+        ValueError: if a line lacks that number, or has not as many values as the first one names.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values() or not (row.get(counted) or "").isdecimal():
+            raise ValueError(
+                f"{path}: line {number} is not what a run writes there: mend it, or remove the file."
+            )
+    return rows
 
 
 def write_row(path: Path, row: dict[str, Any]) -> None:

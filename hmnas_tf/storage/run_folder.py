@@ -13,6 +13,18 @@ from hmnas_tf.console.paths import PLACES, is_same
 from hmnas_tf.storage import atomic
 
 SCHEMA = 1
+NUMBERS = {  # that every entry of these parts of `results.json` has
+    "stages": ("test_error", "params", "params_nonzero", "flops", "epochs", "seconds"),
+    "artifacts": ("bytes", "gzip_bytes", "test_error"),
+    "budgets": ("asked", "smallest"),
+}
+OBJECTS = (
+    "dataset",
+    "versions",
+    "machine",
+    "derived",
+    *NUMBERS,
+)  # parts that have entries, where they are there
 PATHS = frozenset(field.name for field in dataclasses.fields(Config) if field.metadata["path"])
 
 
@@ -34,10 +46,12 @@ class RunFolder:
     ):
         self.path = Path(path)
         self.results = read_results(self.path)
+        self._is_new = False
         if config is None:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         lines, flags = flag_lines(config, self.path), self.path / "run.flags"
+        self._is_new = not flags.exists()
         # A flag that was not there when the run began did what its default does.
         refuse_other_flags(
             flags, lines, defaults=flag_lines(Config(), self.path), moved=description is not None
@@ -86,7 +100,14 @@ class RunFolder:
 
     def finished(self) -> bool:
         """Returns whether the run has exported its network, which is the last it does."""
-        return "artifacts" in self.results
+        return bool(self.results.get("artifacts"))
+
+    def withdraw(self) -> None:
+        """Takes back what says that a run has begun, if this one has only just begun and has computed nothing yet."""
+        said = {self.path / "run.flags", self.path / "results.json"}
+        computed = set(self.path.iterdir()) - said - {self.path / ".lock", self.path / "latency_table.json"}
+        for path in said if self._is_new and not computed else ():
+            path.unlink(missing_ok=True)
 
     def refuse_other_data(self, description: dict[str, Any]) -> None:
         """Refuses to continue with other images than the run began with.
@@ -132,7 +153,33 @@ def read_results(folder: Path) -> dict[str, Any]:
         or not isinstance(results.get("stages"), dict)
     ):
         raise ValueError(f"{path} is not a results file of schema {SCHEMA}: take another --workdir.")
+    if strange := _strange(results):
+        raise ValueError(
+            f"{path} was changed, {strange} is not what a run writes there: restore the file, or remove it to evaluate "
+            "the stages again."
+        )
     return results
+
+
+def _strange(results: dict[str, Any]) -> str:
+    """Returns the name of the first entry that others could not read, "" if there is none."""
+    for part in OBJECTS:
+        if not isinstance(results.get(part, {}), dict):
+            return part
+    for part, numbers in NUMBERS.items():
+        for name, entry in results.get(part, {}).items():
+            readable = isinstance(entry, dict) and all(_is_number(entry.get(number)) for number in numbers)
+            if not readable or (part == "artifacts" and not _is_name(entry.get("path"))):
+                return f"{part}.{name}"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def read_flag_lines(path: Path) -> list[str]:

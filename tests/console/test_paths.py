@@ -263,3 +263,11 @@ def test_a_folder_without_a_picture_and_names_without_end_are_told():
         with pytest.raises(ValueError, match="matches no file") as caught:
             pictures([name])
         assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/run", "gs://bucket/run", "file:///tmp/run", "HTTPS://host/my.flags"]
+)
+def test_an_address_is_no_path(text):
+    with pytest.raises(ValueError, match=r"^workdir='.*' is an address: expected a path on this machine"):
+        path_of(text, "workdir")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import keras
 import pytest
@@ -123,7 +122,9 @@ def test_what_no_network_keeps_is_refused_before_anything_is_trained(
     with pytest.raises(ValueError, match=message):
         hmnas_tf.search(patterns, dataclasses.replace(config, **changes), tmp_path / "run", say=lines.append)
     assert not [line for line in lines if "epoch" in line]
-    assert json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))["stages"] == {}
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [
+        ".lock"
+    ]  # another budget may be asked for there
 
 
 @pytest.mark.slow

@@ -269,6 +269,45 @@ def set_later() -> keras.Model:
     return model
 
 
+class Tied(layers.Layer):
+    """Has the variables of another layer, and makes that anew from its configuration."""
+
+    def __init__(self, to, **kwargs):
+        super().__init__(**kwargs)
+        self.to = to
+
+    def call(self, x):
+        return x @ keras.ops.transpose(self.to.kernel)
+
+    def get_config(self):
+        return super().get_config() | {"to": keras.saving.serialize_keras_object(self.to)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config | {"to": keras.saving.deserialize_keras_object(config["to"])})
+
+
+class Scaled(layers.Dense):
+    """Reads more than one tensor."""
+
+    def call(self, x, scale):
+        return super().call(x) * scale
+
+
+def tied(to_lambda: bool) -> keras.Model:
+    image, first = keras.Input((4,)), layers.Dense(5, name="first")
+    back = Tied(first, name="tied")
+    if to_lambda:
+        back = layers.Lambda(lambda x: x @ keras.ops.transpose(first.kernel), name="tied")
+    return keras.Model(image, layers.Dense(2)(back(first(image))))
+
+
+def scaled() -> keras.Model:
+    image = keras.Input((4,))
+    x = Scaled(3, name="scaled")(image, scale=keras.ops.max(image, axis=-1, keepdims=True))
+    return keras.Model(image, layers.Dense(2)(x))
+
+
 REFUSED = {
     "int8": (lambda: quantized("int8"), r"'hidden': .*received results of LoRA or quantization"),
     "int4": (lambda: quantized("int4"), r"'hidden': .*received results of LoRA or quantization"),
@@ -292,6 +331,22 @@ REFUSED = {
         lambda: keras.Sequential([keras.Input((4,)), Trained(3), layers.Dense(2)]),
         r"received 'trained' of class Trained",
     ),
+    "tied layers": (
+        lambda: tied(False),
+        r"layer 'tied': expected variables of its own, received 'first/kernel'",
+    ),
+    "tied by a Lambda": (
+        lambda: tied(True),
+        r"something else: a layer keeps .* or reads the variables of another",
+    ),
+    "more inputs": (
+        scaled,
+        r"layer 'scaled': expected .*called as they are, .*argument 'scale'\): leave the layer out",
+    ),
+    "name with a blank": (
+        lambda: sequential(layers.Dense(3, name="a b")),
+        r"^model 'sequential.*': expected layers whose copies can be called .* leave the layer out",
+    ),
     "two heads": (two_heads, r"'animals' with 2 outputs: say which .* not in \['breed', 'kind'\]"),
     "masked twice": (lambda: mask_weights(sequential()), r"has masks already, in hidden: train those"),
 }
@@ -303,6 +358,28 @@ def test_what_cannot_be_carried_is_refused_in_one_line(name):
     with pytest.raises(ValueError, match=message) as caught:
         mask_weights(make())
     assert "\n" not in str(caught.value)
+
+
+def test_a_recurrent_layer_goes_on_where_it_stopped():
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(6, 4, 1)), layers.Dense(3), layers.GRU(3, stateful=True), layers.Dense(2)]
+    )
+    first = model(NUMBERS[..., None] / 50)
+    masked = mask_weights(model)
+    expected = model(NUMBERS[..., None] / 50)
+    assert np.abs(expected - first).max() > 0
+    np.testing.assert_array_equal(masked(NUMBERS[..., None] / 50), expected)
+
+
+def test_values_given_for_a_call_are_those_of_a_masked_layer_too():
+    model = sequential()
+    masked = mask_weights(model)
+    given = [
+        [variable + 1.0 * ("mask" not in variable.name) for variable in network.trainable_variables]
+        for network in (model, masked)
+    ]
+    expected, _ = model.stateless_call(given[0], [], NUMBERS)
+    np.testing.assert_array_equal(masked.stateless_call(given[1], [], NUMBERS)[0], expected)
 
 
 def test_the_network_of_a_class_of_ones_own_can_be_masked():

@@ -110,6 +110,11 @@ def no_such_dataset(folder, patterns):
 
 
 @case
+def images_larger_than_the_memory(folder, patterns):
+    return search(folder, "--dataset=digits", "--image_size=100000"), ["GB of memory", "--image_size"]
+
+
+@case
 def dataset_not_prepared(folder, patterns):
     return search(folder, "--dataset=cifar10", f"--data_dir={folder}"), [
         "cifar10",
@@ -159,6 +164,12 @@ CASES |= {
     "flag file with a bad value": flag_file(b"--cells=x\n", ["cells", "x"]),
     "flag file that names itself": flag_file(b"--flagfile={folder}/my.flags\n", ["my.flags", "itself"]),
     "flag file that is no text": flag_file(b"\xff\xfe\x00\x01", ["my.flags", "UTF-8"]),
+    "flag file with a comment after a value": flag_file(
+        b"--data_dir=/data  # here\n", ["--data_dir=/data # here", "ends in a comment", "a line of its own"]
+    ),
+    "flag file with a value in quotes": flag_file(
+        b"--data_dir='/my data'\n", ["--data_dir='/my data'", "in quotes", "leave it out"]
+    ),
     "flag file with a word": flag_file(b"cells 3\n", ["cells"]),
 }
 
@@ -376,6 +387,37 @@ def results_that_were_cut_off(run):
 def results_of_another_kind(run):
     (run / "results.json").write_text("[1, 2]", encoding="utf-8")
     return "evaluate", [f"--workdir={run}"], ["results.json"]
+
+
+@in_a_run
+def artifacts_of_another_kind(run):
+    edit(run / "results.json", lambda results: results.update(artifacts={"keras_folded": 5}))
+    return (
+        "predict",
+        [f"--workdir={run}", f"--images={run / 'metrics.csv'}"],
+        ["results.json", "artifacts.keras_folded"],
+    )
+
+
+@in_a_run
+def metrics_that_were_cut_off(run):
+    unfinished(run)
+    text = (run / "metrics.csv").read_text(encoding="utf-8")
+    (run / "metrics.csv").write_text(text[:-9], encoding="utf-8")
+    return "search", again(run), ["metrics.csv: line", "mend it, or remove the file"]
+
+
+@in_a_run
+def history_of_another_kind(run):
+    unfinished(run)
+    (run / "architecture.jsonl").write_text("[1]\n", encoding="utf-8")
+    return "search", again(run), ["architecture.jsonl: line 1", "remove the file"]
+
+
+@in_a_run
+def model_of_another_run(run):
+    shutil.copy(run / "model" / "derived_folded.keras", run / "model" / "derived.keras")
+    return "search", again(run), ["derived.keras", "SHA-256"]
 
 
 @in_a_run

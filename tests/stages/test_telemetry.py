@@ -32,6 +32,22 @@ def test_a_missing_file_has_no_rows(tmp_path):
     assert read_rows(tmp_path / "metrics.csv") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("stage,epoch,loss\nmask search,1,0.5\nmask search,2\n", 3),
+        ("stage,epoch\nmask search,1,2\n", 2),
+        ("mask search,1\nmask search,2\n", 2),
+        ("stage;epoch\nmask search;1\n", 2),
+        ("stage,epoch\nmask search,nan\n", 2),
+    ],
+)
+def test_a_line_that_is_not_whole_is_named(text, line, tmp_path):
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"metrics.csv: line {line} is not what a run writes there: mend it"):
+        read_rows(tmp_path / "metrics.csv")
+
+
 def test_rows_are_appended_with_all_columns(tmp_path):
     path = tmp_path / "metrics.csv"
     write_row(path, row("supernet training", 1, error=12.5, unknown=3))

@@ -16,6 +16,9 @@ from hmnas_tf.storage.places import located, require_images
 from hmnas_tf.storage.plain_names import plainly
 from hmnas_tf.storage.run_folder import RunFolder, flag_lines
 
+STAGE = dict.fromkeys(("test_error", "params", "params_nonzero", "flops", "epochs", "seconds"), 7)
+ARTIFACT = {"path": "model/derived.keras", "bytes": 7, "gzip_bytes": 7, "test_error": 7.5}
+
 
 def refused(path, config, *parts: str) -> None:
     with pytest.raises(ValueError) as caught:
@@ -99,15 +102,15 @@ def test_a_flag_that_the_file_does_not_know_has_had_its_default(tmp_path):
 def test_updates_are_kept_merged_and_read_again(tmp_path):
     config = Config()
     folder = RunFolder(tmp_path, config)
-    folder.update(seed=1, stages={"supernet": {"params": 7}})
+    folder.update(seed=1, stages={"supernet": STAGE})
     folder.update(seed=2)
-    expected = {"schema": 1, "seed": 2, "stages": {"supernet": {"params": 7}}}
+    expected = {"schema": 1, "seed": 2, "stages": {"supernet": STAGE}}
     assert folder.results == expected
     assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == expected
     again = RunFolder(tmp_path, config)
     assert again.results == expected
     assert not again.finished()
-    again.update(artifacts={})
+    again.update(artifacts={"keras": ARTIFACT})
     assert again.finished()
     assert RunFolder(tmp_path, config).finished()
 
@@ -163,6 +166,43 @@ def test_results_of_another_shape_are_refused(content, tmp_path):
     RunFolder(tmp_path, Config())
     (tmp_path / "results.json").write_bytes(content)
     refused(tmp_path, Config(), str(tmp_path / "results.json"))
+
+
+@pytest.mark.parametrize(
+    ("entries", "strange"),
+    [
+        ({"artifacts": []}, "artifacts"),
+        ({"dataset": None}, "dataset"),
+        ({"machine": 5}, "machine"),
+        ({"artifacts": {"keras": {}}}, "artifacts.keras"),
+        ({"artifacts": {"keras": ARTIFACT | {"path": 7}}}, "artifacts.keras"),
+        ({"artifacts": {"keras": ARTIFACT | {"bytes": "many"}}}, "artifacts.keras"),
+        ({"stages": {"supernet": None}}, "stages.supernet"),
+        ({"stages": {"supernet": STAGE | {"test_error": float("nan")}}}, "stages.supernet"),
+        ({"stages": {"supernet": STAGE | {"flops": 10**400}}}, "stages.supernet"),
+        ({"budgets": {"parameters": {"asked": 9}}}, "budgets.parameters"),
+    ],
+)
+def test_results_with_an_entry_that_no_run_writes_are_refused_by_name(entries, strange, tmp_path):
+    content = {"schema": 1, "stages": {"supernet": STAGE}, "artifacts": {"keras": ARTIFACT}} | entries
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    refused(
+        tmp_path, Config(), f"results.json was changed, {strange} is not", "restore the file, or remove it"
+    )
+
+
+def test_a_run_that_has_just_begun_can_be_withdrawn_and_no_other(tmp_path):
+    first = RunFolder(tmp_path, Config())
+    first.update(seed=0)
+    RunFolder(tmp_path, Config()).withdraw()  # it was begun before
+    assert (tmp_path / "run.flags").exists()
+    (tmp_path / "metrics.csv").touch()
+    first.withdraw()
+    assert (tmp_path / "run.flags").exists()
+    (tmp_path / "metrics.csv").unlink()
+    first.withdraw()
+    assert os.listdir(tmp_path) == []
+    RunFolder(tmp_path, Config(max_parameters=9))
 
 
 def test_flag_file_that_is_no_text_is_refused(tmp_path):
