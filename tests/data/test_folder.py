@@ -181,9 +181,9 @@ def test_pictures_bands_and_transparency_are_counted(tmp_path):
     picture(8, 8).convert("RGBA").save(tmp_path / "dog" / "z.tif")
     picture(8, 8).save(tmp_path / "dog" / "y.mpo", save_all=True, append_images=[picture(8, 8)])
     assert load(tmp_path).notices == (
+        f"files with alpha, put on white: 1 of 13, such as {tmp_path}/dog/z.tif",
         f"files with more bands than grey or colours have, which are left out: 1 of 13, such as {tmp_path}/dog/x.tif",
         f"files with more than one picture, of which the first is taken: 4 of 13, such as {tmp_path}/cat/a.gif",
-        f"files with alpha, put on white: 1 of 13, such as {tmp_path}/dog/z.tif",
     )
 
 
