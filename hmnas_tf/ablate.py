@@ -11,6 +11,7 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.console.ending import start_and_end
 from hmnas_tf.console.names import NamesOf, require_known
 
 VARIANTS = NamesOf("hmnas_tf.ablation.ablation", "VARIANTS")
@@ -74,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_and_end(main)

@@ -10,6 +10,7 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
 from hmnas_tf.commands import recorded
+from hmnas_tf.console.ending import start_and_end
 from hmnas_tf.console.names import NamesOf, require_known
 from hmnas_tf.runs.choices import LISTS
 
@@ -57,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_and_end(main)

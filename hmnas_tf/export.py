@@ -9,6 +9,7 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.commands import recorded
+from hmnas_tf.console.ending import start_and_end
 from hmnas_tf.console.names import require_known
 from hmnas_tf.runs.choices import LISTS
 from hmnas_tf.storage.possession import require_writable
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_and_end(main)

@@ -16,6 +16,7 @@ from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.commands import recorded
 from hmnas_tf.commands.rewriting import rewrite_report
 from hmnas_tf.config import Config
+from hmnas_tf.console.ending import start_and_end
 from hmnas_tf.console.names import NamesOf, require_known
 from hmnas_tf.runs.choices import CHOICES, LISTS
 from hmnas_tf.sizes.budget_lists import networks
@@ -89,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_and_end(main)

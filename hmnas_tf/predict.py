@@ -8,6 +8,7 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, aside
+from hmnas_tf.console.ending import start_and_end
 from hmnas_tf.console.mistakes import in_a_line
 from hmnas_tf.console.paths import pictures
 from hmnas_tf.console.progress import counted, watched
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_and_end(main)

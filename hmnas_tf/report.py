@@ -10,6 +10,7 @@ from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.commands import recorded
 from hmnas_tf.commands.rewriting import rewrite_report
+from hmnas_tf.console.ending import start_and_end
 from hmnas_tf.storage.possession import require_writable
 
 
@@ -32,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_and_end(main)

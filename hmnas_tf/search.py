@@ -13,6 +13,7 @@ from typing import Any
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import say
+from hmnas_tf.console.ending import start_and_end
 
 
 class _Module(types.ModuleType):
@@ -50,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_and_end(main)

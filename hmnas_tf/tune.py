@@ -11,6 +11,7 @@ from absl import flags
 
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
+from hmnas_tf.console.ending import start_and_end
 from hmnas_tf.tuning.goal import OBJECTIVES, TRIALS, TUNERS, Tuning
 from hmnas_tf.tuning.tuning_space import space
 
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_and_end(main)

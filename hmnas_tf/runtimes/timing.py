@@ -7,12 +7,11 @@ disturbs the machine for a moment disturbs none of them alone.
 
 import json
 import pathlib
-import sys
 import time
 
 import numpy as np
 
-from hmnas_tf.runtimes.__main__ import module_of
+from hmnas_tf.runtimes.__main__ import as_a_process, module_of
 
 ROUNDS = 9
 LEAST = 0.008  # seconds that an artifact has in a round, at least
@@ -45,7 +44,4 @@ def _seconds(call, least):
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except Exception as error:  # whatever a runtime raises; only the last line is passed on
-        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
+    as_a_process(main)

@@ -19,7 +19,7 @@ from forked import STAGES, Command, wait_for
 
 pytestmark = pytest.mark.slow
 
-KILLS = 5  # of every stage
+KILLS = 3  # of every stage, two of them in a save
 LESS = ("--supernet_epochs=2", "--mask_epochs=1", "--finetune_epochs=1")
 
 
@@ -78,7 +78,7 @@ def test_killed_at_random_it_is_uninterrupted(smallest, finished, tmp_path):
     for stage in STAGES:
         for number in range(KILLS):
             command = Command("search", smallest(run), tmp_path / f"{stage}{number}")
-            kills[kill(command, run, stage, number % 3 == 0, chance.uniform(0, 0.05))] += 1
+            kills[kill(command, run, stage, number != 1, chance.uniform(0, 0.05))] += 1
         before = checkpoints(run, stage)
         command = Command("search", smallest(run), tmp_path / f"{stage} terminated")
         wait_for(lambda stage=stage, before=before: checkpoints(run, stage) - before, command)
