@@ -13,7 +13,8 @@ from hmnas_tf.layers.batch_norm import Statistics, move_averages
 
 
 class Form(NamedTuple):
-    """A form of a node's state: after a ReLU all pixels, or the `even` or `odd` ones, taken `apart` for dilation."""
+    """A form of a node's state: the `inputs` as they are, or after a ReLU (`relu`) all pixels, or the `even` or `odd`
+    ones; taken `apart` for dilation."""
 
     pixels: str = "relu"
     apart: int = 1
