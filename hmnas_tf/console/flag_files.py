@@ -52,9 +52,9 @@ def _lines(path: Path, within: tuple[Path, ...]) -> list[str]:
         ) from error
     lines = (line.strip() for line in text.splitlines())
     lines = [line for line in lines if line and not line.startswith(("#", "//"))]
-    for line in (
-        lines if path.name != "run.flags" else ()
-    ):  # which a run writes, whatever its paths have in them
+    if path.name == "run.flags":  # which a run writes, whatever its paths have in them
+        return lines
+    for line in lines:
         for pattern, what in NOT_OF_A_VALUE.items():
             if pattern.search(line):
                 raise ValueError(

@@ -5,6 +5,7 @@ The paper's space has none of them (DECISION): they are there for those who want
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import keras
@@ -15,7 +16,6 @@ from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.edgewise import WIDTH
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
-from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.operation import DepthwiseOperation, Operation
 from hmnas_tf.layers.parallel_conv2d import MaskedParallelConv2D
@@ -136,12 +136,10 @@ class InvertedResidual(DepthwiseOperation):
         ]
 
     def build(self, input_shape):
-        batch, height, width, channels = input_shape
-        inside = (batch, height, width, EXPANSION * channels)
-        strided = (batch, halved(height, self.strides), halved(width, self.strides), EXPANSION * channels)
-        outputs = self.output_shape_for(input_shape)
-        for convolution, read, norm, made in zip(
-            self.kernels, (input_shape, inside, strided), self.norms, (inside, strided, outputs), strict=True
+        inside = (*input_shape[:3], EXPANSION * self.channels)
+        shapes = (input_shape, inside, self.output_shape_for(inside), self.output_shape_for(input_shape))
+        for convolution, norm, (read, made) in zip(
+            self.kernels, self.norms, itertools.pairwise(shapes), strict=True
         ):
             convolution.build(read)
             norm.build(made)

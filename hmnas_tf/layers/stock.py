@@ -21,17 +21,7 @@ from hmnas_tf.layers.masked_kernel import MaskedKernel
 
 def conv2d(x: Any, source: MaskedKernel, name: str) -> Any:
     """Applies a convolution with the masked kernel of a `MaskedConv2D`."""
-    kernel = _kernel(source)
-    x = _padded(x, source, name)
-    layer = keras.layers.Conv2D(
-        source.filters,
-        source.kernel_size,
-        strides=source.strides,
-        use_bias=False,
-        data_format="channels_last",
-        name=name,
-    )
-    return _apply(layer, x, [kernel])
+    return _conv2d(_padded(x, source, name), _kernel(source), name, strides=source.strides)
 
 
 def parallel_conv2d(
@@ -44,20 +34,9 @@ def parallel_conv2d(
     channels: np.ndarray | None = None,
 ) -> Any:
     """Applies a convolution with a masked kernel of a `MaskedParallelConv2D`."""
-    kernel = _kernel(source)[edge]
-    kernel = kernel if inputs is None else kernel[:, :, inputs]
-    kernel = kernel if channels is None else kernel[..., channels]
-    x, padding = (x, "same") if source.strides == 1 else (_padded(x, source, name), "valid")
-    layer = keras.layers.Conv2D(
-        kernel.shape[-1],
-        source.kernel_size,
-        strides=source.strides,
-        padding=padding,
-        use_bias=False,
-        data_format="channels_last",
-        name=name,
-    )
-    return _apply(layer, x, [kernel])
+    kernel = _part(_kernel(source)[edge], inputs, channels)
+    x, padding = _evenly(x, source, name)
+    return _conv2d(x, kernel, name, strides=source.strides, padding=padding)
 
 
 def pointwise(
@@ -71,19 +50,16 @@ def pointwise(
     strides: int = 1,
 ) -> Any:
     """Applies a 1x1 convolution with a masked kernel of a `MaskedPointwise`; `strides` in both directions."""
-    kernel = _kernel(source)[edge]
-    kernel = kernel if inputs is None else kernel[inputs]
-    kernel = kernel if channels is None else kernel[:, channels]
-    layer = keras.layers.Conv2D(kernel.shape[1], 1, use_bias=False, data_format="channels_last", name=name)
+    kernel = _part(_kernel(source)[edge], inputs, channels)
     # Not a convolution of stride 2: to 2 channels, oneDNN's gradients of one corrupt memory (AVX2, TensorFlow 2.21).
-    return _apply(layer, subsample(x, strides, f"{name}_subsample"), [kernel[None, None]])
+    return _conv2d(subsample(x, strides, f"{name}_subsample"), kernel[None, None], name)
 
 
 def depthwise_conv2d(
     x: Any, source: MaskedKernel, name: str, *, edge: int = 0, channels: np.ndarray | None = None
 ) -> Any:
     """Applies a depthwise convolution with a masked kernel of a `MaskedDepthwiseConv2D`."""
-    x, padding = (x, "same") if source.strides == 1 else (_padded(x, source, name), "valid")
+    x, padding = _evenly(x, source, name)
     layer = keras.layers.DepthwiseConv2D(
         source.kernel_size,
         strides=source.strides,
@@ -175,6 +151,31 @@ def _padded(x: Any, source: MaskedKernel, name: str) -> Any:
     """Pads by half of the kernel on all sides."""
     border = source.kernel_size // 2
     return keras.layers.ZeroPadding2D(border, data_format="channels_last", name=f"{name}_pad")(x)
+
+
+def _evenly(x: Any, source: MaskedKernel, name: str) -> tuple[Any, str]:
+    """Returns what a convolution reads, and its padding; with strides "same" would pad unevenly."""
+    return (x, "same") if source.strides == 1 else (_padded(x, source, name), "valid")
+
+
+def _conv2d(x: Any, kernel: np.ndarray, name: str, *, strides: int = 1, padding: str = "valid") -> Any:
+    *size, _, filters = kernel.shape
+    layer = keras.layers.Conv2D(
+        filters,
+        size,
+        strides=strides,
+        padding=padding,
+        use_bias=False,
+        data_format="channels_last",
+        name=name,
+    )
+    return _apply(layer, x, [kernel])
+
+
+def _part(kernel: np.ndarray, inputs: np.ndarray | None, channels: np.ndarray | None) -> np.ndarray:
+    """Returns of a kernel [..., inputs, channels] what exists."""
+    kernel = kernel if inputs is None else kernel[..., inputs, :]
+    return kernel if channels is None else kernel[..., channels]
 
 
 def _kernel(source: MaskedKernel) -> np.ndarray:

@@ -80,9 +80,8 @@ def budgets_of(run: Run, supernet: Supernet, classes: int) -> list[Budget]:
         InfeasibleError: if a budget, or all of them together, cannot be met; it names the smallest that can.
     """
     budgets, entries = [], {}
-    for name, asked in kept_by_masks(
-        run.config.budgets, run.config.derivation
-    ).items():  # others: see `widths`
+    by_masks = kept_by_masks(run.config.budgets, run.config.derivation)  # for others see `widths`
+    for name, asked in by_masks.items():
         cost = cost_of(run, supernet, name, classes)
         whole = rounded(name, cost(Masks.of(supernet).exact()))
         budget = Budget(name, float(asked), cost, whole)

@@ -18,13 +18,8 @@ NUMBERS = {  # that every entry of these parts of `results.json` has
     "artifacts": ("bytes", "gzip_bytes", "test_error"),
     "budgets": ("asked", "smallest"),
 }
-OBJECTS = (
-    "dataset",
-    "versions",
-    "machine",
-    "derived",
-    *NUMBERS,
-)  # parts that have entries, where they are there
+# Parts that have entries, where they are there.
+OBJECTS = ("dataset", "versions", "machine", "derived", *NUMBERS)
 PATHS = frozenset(field.name for field in dataclasses.fields(Config) if field.metadata["path"])
 
 
