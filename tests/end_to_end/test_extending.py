@@ -103,7 +103,7 @@ def test_the_operation_is_the_same_in_stock_layers(folder):
     images = np.random.default_rng(0).standard_normal((2, 8, 8, 4)).astype("float32")
     layer = Convolution(4, edges=3, strides=2)
     results = layer(images, np.array([0.5, 1.0, 2.0], "float32"))
-    layer.convs[2].real_mask.assign(np.zeros((3, 3, 4, 4)))
+    layer.convs[2].real_mask.assign(np.zeros((5, 5, 4, 4)))
     assert [mask.all() for (mask,) in map(layer.binary_masks, range(3))] == [True, True, False]
     image = keras.Input((8, 8, 4))
     network = keras.Model(image, layer.stock(image, "one", 1, weight=1.0))
