@@ -13,6 +13,7 @@ from hmnas_tf.config import Config
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.console.progress import Say, counted, silent
 from hmnas_tf.data import ImageDataset, Pair, split_indices
+from hmnas_tf.derivation.fast_network import fast_network
 from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
@@ -54,8 +55,7 @@ def search(
         say: shows a line of progress to the user.
 
     Raises:
-        ValueError: if the settings do not fit the data or each other, or the folder belongs to another run or is
-            in use.
+        ValueError: if the settings do not fit the data or each other, or the folder is another run's or in use.
         ImportError: if a format to export needs a package that is not installed.
         OSError: if the folder cannot be written.
         DivergedError: if a loss becomes infinite or not a number.
@@ -225,7 +225,8 @@ def fine_tune(run: Run, genotype: Genotype | None, network: keras.Model) -> None
     if run.done("finetuned"):
         load_variables(state, network.variables)
         return
-    meter = run.meter(network)
+    trained = fast_network(network)  # with the same variables
+    meter = run.meter(trained)
     steps = len(run.dataset.x_train) // config.finetune_batch_size
     total = steps * config.finetune_epochs
     size = counting.size_of(network)
@@ -237,11 +238,11 @@ def fine_tune(run: Run, genotype: Genotype | None, network: keras.Model) -> None
         schedule = learning_rates.FINETUNE_SCHEDULES[config.finetune_schedule]
         with run.strategy.scope():
             stage = FineTuning(
-                network,
+                trained,
                 optimizer=SGD(schedule(config.finetune_learning_rate, total), config.weight_momentum),
                 weight_decay=config.weight_decay,
                 gradient_clip=config.gradient_clip,
-                regularization=regularization(run, genotype, network, steps),
+                regularization=regularization(run, genotype, trained, steps),
             )
         batches = run.batches("fine-tuning", config.finetune_batch_size)
         run.fit(

@@ -181,6 +181,7 @@ class Ours:
     def derived(self) -> Tasks:
         """A step of fine-tuning, and inference, of the network that masks of about half of all operations leave."""
         from hmnas_tf.derivation.derive import derive
+        from hmnas_tf.derivation.fast_network import fast_network
         from hmnas_tf.derivation.rules import genotype_of
         from hmnas_tf.stages.fine_tuning import FineTuning
         from hmnas_tf.stages.optimizers import SGD
@@ -190,7 +191,7 @@ class Ours:
         with self.strategy.scope():
             network = derive(self.supernet, genotype_of(self.supernet, "masks", 0), self.image_shape)
             stage = FineTuning(
-                network,
+                fast_network(network),
                 optimizer=SGD(config.finetune_learning_rate, config.weight_momentum),
                 weight_decay=config.weight_decay,
                 gradient_clip=config.gradient_clip,

@@ -138,8 +138,7 @@ class BatchNorm(keras.layers.Layer):
         if not training:
             averages = values["moving_mean"], values["moving_variance"]
             return fused.normalize(x, scale, offset, *averages, BATCH_NORM_EPSILON), []
-        normalize = fused.normalize_batch if fused.replicas() == 1 else _normalize_all_replicas
-        y, mean, variance = normalize(x, scale, offset, BATCH_NORM_EPSILON)
+        y, mean, variance = normalize_batch(x, scale, offset, BATCH_NORM_EPSILON)
         return y, [mean, variance]
 
     def get_config(self):
@@ -186,6 +185,12 @@ def _rates(found: Statistics) -> np.ndarray:
     sizes = [2 * norm.moving_mean.shape[-1] for norm in found.norms]
     moves = np.ones((found.norms[0].inputs, len(sizes)), bool) if found.moves is None else found.moves
     return np.float32(1.0 - BATCH_NORM_MOMENTUM) * moves.repeat(sizes, axis=1)
+
+
+def normalize_batch(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """Does what `fused.normalize_batch` does, for all replicas together; then the variance is the biased one."""
+    normalize = fused.normalize_batch if fused.replicas() == 1 else _normalize_all_replicas
+    return normalize(x, scale, offset, epsilon)
 
 
 def _normalize_all_replicas(x: Any, scale: Any, offset: Any, epsilon: float) -> tuple[Any, Any, Any]:

@@ -84,8 +84,8 @@ def convolution(x: Any, kernel: Any, strides: int = 1) -> Any:
     return tf.nn.conv2d(x, kernel, strides, padding)
 
 
-def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
-    """Returns a depthwise convolution, padded by half of the kernel on all sides.
+def depthwise(x: Any, kernel: Any, strides: int = 1, padded: bool = False) -> Any:
+    """Returns a depthwise convolution, padded by half of the kernel on all sides unless it was `padded` before.
 
     The gradient of a wide kernel is taken from slices of its columns, because oneDNN has a fast one up to a width of
     three only: a third of the time for 5x5.
@@ -102,7 +102,7 @@ def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
     every = dict(strides=[1, strides, strides, 1])
 
     def convolved(x: Any) -> Any:
-        x, padding = _padded(x, size, strides)
+        x, padding = (x, "VALID") if padded else _padded(x, size, strides)
         return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, padding=padding, **every)
 
     if size <= NARROW or is_fixed(WEIGHTS):
@@ -111,39 +111,41 @@ def depthwise(x: Any, kernel: Any, strides: int = 1) -> Any:
     @tf.custom_gradient
     def convolve(x: Any, kernel: Any) -> tuple[Any, Any]:
         def gradients(upstream: Any) -> tuple[Any, Any]:
-            padded = tf.pad(x, _around(size))
+            whole = x if padded else tf.pad(x, _around(size))
             slices = []
             for left in range(0, size - 1, 2):  # even, so that a stride of 2 meets it
                 width = NARROW if left == size - NARROW else 2
-                positions = (padded.shape[2] - width) // strides + 1  # of such a kernel in a row
+                positions = (whole.shape[2] - width) // strides + 1  # of such a kernel in a row
                 pads = [left // strides, positions - upstream.shape[2] - left // strides]
                 columns = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                    input=padded,
+                    input=whole,
                     filter_sizes=[size, width, channels, 1],
                     out_backprop=tf.pad(upstream, [[0, 0], [0, 0], pads, [0, 0]]),
                     padding="VALID",
                     **every,
                 )
                 slices.append(columns)
-            return depthwise_transposed(upstream, kernel, strides, _shape(x)), tf.concat(slices, 1)
+            return depthwise_transposed(upstream, kernel, strides, _shape(x), padded), tf.concat(slices, 1)
 
         return convolved(x), gradients
 
     return convolve(x, kernel)
 
 
-def depthwise_transposed(upstream: Any, kernel: Any, strides: int, shape: Sequence[Any]) -> Any:
+def depthwise_transposed(
+    upstream: Any, kernel: Any, strides: int, shape: Sequence[Any], padded: bool = False
+) -> Any:
     """Returns the gradient of `depthwise` in its input of a shape."""
     batch, height, width, channels = shape
-    border = 0 if strides == 1 else kernel.shape[1] // 2
-    padded = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+    border = 0 if strides == 1 or padded else kernel.shape[1] // 2
+    found = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
         input_sizes=[batch, height + 2 * border, width + 2 * border, channels],
         filter=kernel,
         out_backprop=upstream,
         strides=[1, strides, strides, 1],
-        padding="SAME" if strides == 1 else "VALID",
+        padding="VALID" if strides > 1 or padded else "SAME",
     )
-    return tf.slice(padded, [0, border, border, 0], shape) if border else padded
+    return tf.slice(found, [0, border, border, 0], shape) if border else found
 
 
 def _shape(x: Any) -> list:

@@ -161,7 +161,8 @@ def keep_budgets(run: Run, supernet: Supernet, budgets: Sequence[Budget]) -> Non
             found[direction] = {"change": change, "cost": rounded(budget.name, costs[number])}
         entry = entries[budget.name] | found
         entries[budget.name] = entry
-        run.say(f"budget: {amount(budget.name, entry['reached'])} of {entry['asked']:,} asked for")
+        predicted = " predicted" if budget.name == MILLISECONDS else ""
+        run.say(f"budget: {amount(budget.name, entry['reached'])}{predicted} of {entry['asked']:,} asked for")
     run.folder.update(budgets=entries)
 
 

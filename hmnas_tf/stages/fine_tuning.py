@@ -81,9 +81,8 @@ class FineTuning(Stage):
         self.trained = regularization.training_network if regularization else network
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
-        convolutions = [layer for layer in network.layers if hasattr(layer, "kernel")]
-        kernels = {id(layer.kernel): layer.kernel.numpy() != 0 for layer in convolutions}
-        self.kept = [kernels.get(id(variable)) for variable in self.trained.trainable_variables]
+        values = [variable.numpy() for variable in self.trained.trainable_variables]
+        self.kept = [value != 0 if value.ndim > 1 else None for value in values]  # None: no kernel
         optimizer.build(self.trained.trainable_variables)
         self.compile(optimizer=optimizer, jit_compile=False)
 

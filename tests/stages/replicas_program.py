@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from hmnas_tf.data import training_batches
 from hmnas_tf.derivation.derive import derive
+from hmnas_tf.derivation.fast_network import fast_network
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.derivation.training_network import training_network
 from hmnas_tf.networks.cost import Masks
@@ -110,7 +111,7 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
             mask.assign(np.where(masked.random(mask.shape) < 0.7, 1e-2, 0.0))
         with strategy.scope():
             genotype = genotype_of(supernet, "masks")
-            network = derive(supernet, genotype, (8, 8, 1))
+            network = fast_network(derive(supernet, genotype, (8, 8, 1)))
             found["genotype"] = np.array(json.dumps(genotype.to_json()))
             dropping = Regularization(
                 training_network=training_network(network, genotype, drop_path=True, auxiliary=False),
