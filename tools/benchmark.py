@@ -48,8 +48,12 @@ STEPS = (  # process, task, title, passes: forward, back to the inputs, to the k
     ("mask", "mask", "step of mask search", 3),
     ("pruned", "mask", "step of mask search, half of all operations gone", 0),
     ("derived", "finetune", "fine-tuning step, half of all operations", 0),
+    ("resnet8", "finetune", "fine-tuning step, ResNet-8 with as many multiply-adds", 0),
+    ("mobilenet", "finetune", "fine-tuning step, inverted residuals with as many", 0),
     ("pytorch", "inference", "PyTorch: inference of the supernet", 1),
     ("derived", "inference", "inference, half of all operations", 0),
+    ("resnet8", "inference", "inference, ResNet-8 with as many multiply-adds", 0),
+    ("mobilenet", "inference", "inference, inverted residuals with as many", 0),
 )
 PRODUCT = ("product", "product")  # process and task
 STEP_COLUMNS = ("ms", "least", "most", "cores busy", "against PyTorch", "GFLOP/s", "of the product's %")

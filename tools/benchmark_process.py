@@ -180,16 +180,32 @@ class Ours:
 
     def derived(self) -> Tasks:
         """A step of fine-tuning, and inference, of the network that masks of about half of all operations leave."""
+        return self._finetuned(self._half())
+
+    def by_hand(self, name: str) -> Tasks:
+        """The same of a network made by hand, as wide as the multiply-adds of that network allow."""
+        from hmnas_tf.networks import counting, handmade
+
+        most = counting.size_of(self._half())["flops"]
+        with self.strategy.scope():
+            network = handmade.of_size(name, self.image_shape, CLASSES, {"flops": most})
+        return self._finetuned(network)
+
+    def _half(self) -> Any:
         from hmnas_tf.derivation.derive import derive
-        from hmnas_tf.derivation.fast_network import fast_network
         from hmnas_tf.derivation.rules import genotype_of
+
+        self._mask_half()
+        with self.strategy.scope():
+            return derive(self.supernet, genotype_of(self.supernet, "masks", 0), self.image_shape)
+
+    def _finetuned(self, network: Any) -> Tasks:
+        from hmnas_tf.derivation.fast_network import fast_network
         from hmnas_tf.stages.fine_tuning import FineTuning
         from hmnas_tf.stages.optimizers import SGD
 
-        self._mask_half()
         config = self.config
         with self.strategy.scope():
-            network = derive(self.supernet, genotype_of(self.supernet, "masks", 0), self.image_shape)
             stage = FineTuning(
                 fast_network(network),
                 optimizer=SGD(config.finetune_learning_rate, config.weight_momentum),
@@ -321,13 +337,15 @@ class Theirs:
         }
 
 
-KINDS = {  # name of a process: what it builds, and which of its tasks it does
+KINDS = {  # name of a process: what it builds, which of its tasks it does, and of what
     "search": (Ours, "search"),
     "recompute": (functools.partial(Ours, recompute=True), "search"),
     "partial": (functools.partial(Ours, partial_channels=PARTIAL_CHANNELS), "search"),
     "mask": (Ours, "mask"),
     "pruned": (Ours, "pruned"),
     "derived": (Ours, "derived"),
+    "resnet8": (Ours, "by_hand", "resnet8"),
+    "mobilenet": (Ours, "by_hand", "mobilenet"),
     "product": (Product, "matrices"),
     "pytorch": (Theirs, "eager"),
     "pytorch compiled": (Theirs, "compiled"),
@@ -348,9 +366,9 @@ def say(**values: Any) -> None:
 
 def main(kind: str, case: str) -> None:
     """Does what standard input asks for."""
-    made, tasks_of = KINDS[kind]
+    made, tasks_of, *of = KINDS[kind]
     side = made(json.loads(case))
-    tasks = getattr(side, tasks_of)()
+    tasks = getattr(side, tasks_of)(*of)
     next(iter(tasks.values()))()
     say()
     say(**side.built())

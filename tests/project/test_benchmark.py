@@ -36,6 +36,7 @@ def test_every_step_is_timed_as_often_and_the_table_has_the_medians(tmp_path):
     timed |= {"derived/inference", "pytorch/search", "pytorch/weights", "pytorch/inference"}
     timed |= {"search/half", "pytorch/half", "search/pipeline"}
     timed |= {"recompute/search", "partial/search", "pruned/mask"}
+    timed |= {f"{name}/{task}" for name in ("resnet8", "mobilenet") for task in ("finetune", "inference")}
     assert set(found["times"]) == timed
     assert all(len(rows) == 3 and min(t["wall"] for t in rows) > 0 for rows in found["times"].values())
     # Two passes make a larger graph than one, a way back a larger one than none.
