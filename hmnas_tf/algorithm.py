@@ -20,10 +20,11 @@ from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of, withdrawn
 from hmnas_tf.runs.construction import architecture, initial_network, measure_searched, regularization
 from hmnas_tf.runs.keras_defaults import own_defaults
+from hmnas_tf.runs.opening import opened
 from hmnas_tf.runs.preflight import check, named
 from hmnas_tf.runs.processor import known_crashes
 from hmnas_tf.runs.publication import SearchResult, publish, reread
-from hmnas_tf.runs.run import Run, opened, precision
+from hmnas_tf.runs.run import Run, precision
 from hmnas_tf.runs.run_report import report
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates

@@ -8,7 +8,8 @@ import math
 
 import pytest
 
-from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD, PAPER_OPERATIONS, Config
+from hmnas_tf.config import Config
+from hmnas_tf.settings.paper import MASK_INITIAL, MASK_THRESHOLD, PAPER_OPERATIONS
 
 FIELDS = dataclasses.fields(Config)
 RANGED = [

@@ -54,8 +54,9 @@ class Ours:
         import keras
         import tensorflow as tf
 
-        from hmnas_tf.config import PAPER_OPERATIONS, Config
+        from hmnas_tf.config import Config
         from hmnas_tf.networks.supernet import Supernet
+        from hmnas_tf.settings.paper import PAPER_OPERATIONS
         from hmnas_tf.space.topology import Topology
         from hmnas_tf.stages.strategy import configure_cpu, make_strategy
 
@@ -246,7 +247,8 @@ class Theirs:
         import torch
         from reference import Supernet
 
-        from hmnas_tf.config import PAPER_OPERATIONS, Config
+        from hmnas_tf.config import Config
+        from hmnas_tf.settings.paper import PAPER_OPERATIONS
 
         torch.set_num_threads(core_count())
         torch.set_num_interop_threads(1)

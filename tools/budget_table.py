@@ -54,7 +54,7 @@ def wholes(dataset: Any, config: Any, workdir: Path) -> dict[str, int]:
     """Returns what the supernet of some settings costs."""
     from hmnas_tf.networks.cost import Masks
     from hmnas_tf.networks.count import Count
-    from hmnas_tf.runs.run import opened
+    from hmnas_tf.runs.opening import opened
 
     asking = dataclasses.replace(config, **{f"max_{COSTS[0]}": 1})  # for the masks of channels
     with opened(dataset, asking, workdir, command_line.say) as run:

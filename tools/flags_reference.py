@@ -3,7 +3,7 @@
 python tools/flags_reference.py --into=docs/flags.md
 
 Commands are found as `python -m hmnas_tf` finds them, and their flags are made as each of them makes its own. The
-sections of `Config` are the comments that stand alone above its fields.
+sections are the groups of `hmnas_tf/settings/`, by their docstrings.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable
 
 from absl import app, flags
 
-from hmnas_tf import config
 from hmnas_tf.__main__ import commands
+from hmnas_tf.config import Config
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.storage import atomic
 
@@ -58,17 +58,9 @@ def flags_of(command: str) -> flags.FlagValues:
 
 
 def sections() -> dict[str, list[str]]:
-    """Returns the names of the settings under the titles that `Config` has for them."""
-    source = inspect.getsource(config.Config)
-    (settings,) = ast.parse(source).body
-    lines, found, title = source.splitlines(), {}, ""
-    above = 0
-    for field in (statement for statement in settings.body if isinstance(statement, ast.AnnAssign)):
-        titles = re.findall(r"^    # (.+)$", "\n".join(lines[above : field.lineno - 1]), re.MULTILINE)
-        title = titles[-1] if titles else title
-        found.setdefault(title, []).append(field.target.id)
-        above = field.end_lineno
-    return found
+    """Returns the names of the settings under the titles of their groups."""
+    groups = [group for group in reversed(Config.__mro__) if "__annotations__" in vars(group)]
+    return {inspect.getdoc(group).rstrip("."): list(vars(group)["__annotations__"]) for group in groups}
 
 
 def rows(values: flags.FlagValues, names: Iterable[str]) -> list[str]:

@@ -52,7 +52,7 @@ def compared(config: Any, dataset: Any, count: int) -> list[dict[str, float]]:
     from hmnas_tf.networks.count import MEASURES, Count
     from hmnas_tf.networks.latency import Latency
     from hmnas_tf.runs.latency import REFERENCE, at_pace, multiple_of, reference, searched, table_of
-    from hmnas_tf.runs.run import opened
+    from hmnas_tf.runs.opening import opened
 
     runtime, random, rows = config.latency_runtime, np.random.default_rng(config.seed), []
     workdir = path_of(FLAGS.workdir, "workdir") / runtime

@@ -17,8 +17,8 @@ from hmnas_tf.exporters.timing import artifact_for
 from hmnas_tf.networks.handmade import HAND_MADE, of_size, require_possible
 from hmnas_tf.runs.keras_defaults import own_defaults
 from hmnas_tf.runs.latency import record_milliseconds, time_networks
+from hmnas_tf.runs.opening import opened
 from hmnas_tf.runs.preflight import check, check_training
-from hmnas_tf.runs.run import opened
 from hmnas_tf.runs.widths import SIZES
 
 

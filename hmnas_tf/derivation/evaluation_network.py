@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.derivation.assemble import assemble
 from hmnas_tf.layers import stock
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.operations import OPERATIONS, Pool
 from hmnas_tf.layers.relu_pointwise_norm import ReluPointwiseNorm
 from hmnas_tf.networks.supernet import make_stems
+from hmnas_tf.settings.paper import MASK_THRESHOLD
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.topology import Edge
 

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from hmnas_tf.derivation.assemble import INPUT_NAME, term_name
 from hmnas_tf.layers import fused
+from hmnas_tf.settings.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from hmnas_tf.space.genotype import Genotype
 
 AUXILIARY_POOL = (

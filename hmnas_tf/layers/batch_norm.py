@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.flat import Flats, assign_rows, rows
+from hmnas_tf.settings.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
 AVERAGE: dict[str, Any] = dict(  # settings of a variable of moving averages
     dtype="float32",

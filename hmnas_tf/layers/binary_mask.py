@@ -6,9 +6,9 @@ from typing import Any
 
 from keras import ops
 
-from hmnas_tf.config import LEAST_CHANNELS
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.learning import MASKS, is_fixed
+from hmnas_tf.settings.paper import LEAST_CHANNELS
 
 
 def binarize(real_mask: Any, threshold: float) -> Any:

@@ -7,13 +7,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.layers import fused, partial
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.mixed_operation import MixedOperation
 from hmnas_tf.layers.relu_pointwise_norm import ReluPointwiseNorm
 from hmnas_tf.layers.source import Source
+from hmnas_tf.settings.paper import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.space.topology import INPUTS, CellPlan, cell_edges, edges_from
 
 

@@ -8,13 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.edgewise import EdgeSum, Values, each_edge
 from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.source import Form, Source
+from hmnas_tf.settings.paper import MASK_THRESHOLD
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.layers.binary_mask import binarize
 from hmnas_tf.layers.flat import Flats, flat_of, rows
+from hmnas_tf.settings.paper import MASK_INITIAL, MASK_THRESHOLD
 
 INITIAL_MASK = keras.initializers.Constant(MASK_INITIAL)
 MASK: dict[str, Any] = dict(dtype="float32", autocast=False)  # settings of a variable of real masks

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers.binary_mask import binarize
 from hmnas_tf.layers.masked_kernel import add_real_mask, gated
+from hmnas_tf.settings.paper import MASK_THRESHOLD
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")

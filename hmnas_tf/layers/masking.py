@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.layers import stock
 from hmnas_tf.layers.copying import Copies, copy_layer, copyable, rebuilt, require_copyable
 from hmnas_tf.layers.likeness import require_same
@@ -16,6 +15,7 @@ from hmnas_tf.layers.masked_cell import MaskedCell
 from hmnas_tf.layers.masked_conv2d import MaskedConv2D
 from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.layers.masked_layer import KERNELS, MaskedLayer, kernel_names, require_plain_kernels
+from hmnas_tf.settings.paper import MASK_INITIAL, MASK_THRESHOLD
 
 
 def mask_weights(

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.activity import ACTIVE, GONE, Activity, activity_of, rested
 from hmnas_tf.layers.batch_norm import AVERAGE
@@ -17,6 +16,7 @@ from hmnas_tf.layers.flat import Flats
 from hmnas_tf.layers.masked_kernel import MASK
 from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.layers.source import Source
+from hmnas_tf.settings.paper import MASK_THRESHOLD, PAPER_OPERATIONS
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from hmnas_tf.config import ARCHITECTURE_STDDEV, MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.binary_mask import binarize
+from hmnas_tf.settings.paper import ARCHITECTURE_STDDEV, MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.space.topology import INPUTS, cell_edges, edges_into
 
 

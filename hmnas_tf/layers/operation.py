@@ -8,11 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.edgewise import EdgeSum, Values, each_edge
 from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
 from hmnas_tf.layers.source import Form, Source
+from hmnas_tf.settings.paper import MASK_THRESHOLD
 
 
 class Operation(keras.layers.Layer):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers import stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
+from hmnas_tf.settings.paper import MASK_THRESHOLD
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers import stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.masked_conv2d import MaskedConv2D
 from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.settings.paper import MASK_THRESHOLD
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")

@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.masked_kernel import MaskedKernel
+from hmnas_tf.settings.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
 
 def conv2d(x: Any, source: MaskedKernel, name: str) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from hmnas_tf.config import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from hmnas_tf.networks.counting import size_of
+from hmnas_tf.settings.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from hmnas_tf.space.widening import last_step
 
 EXPANSION = 3  # of an inverted residual

@@ -15,13 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from hmnas_tf.config import LEAST_CHANNELS
 from hmnas_tf.layers import stock
 from hmnas_tf.layers.cell import Cell
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
 from hmnas_tf.layers.mixed_operation import MixedOperation
 from hmnas_tf.layers.operation import Operation
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.topology import INPUTS
 
 NOTHING, STEM, PREPROCESS, REDUCE = "nothing", "stem", "preprocess", "factorized_reduce"

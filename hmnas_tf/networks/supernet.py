@@ -9,13 +9,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from hmnas_tf.config import MASK_THRESHOLD
 from hmnas_tf.layers.binary_mask import living_channels
 from hmnas_tf.layers.cell import Cell
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 from hmnas_tf.layers.masked_kernel import MaskedKernel, add_real_mask
 from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
 from hmnas_tf.layers.stem import Stem
+from hmnas_tf.settings.paper import MASK_THRESHOLD
 from hmnas_tf.space.topology import STEMS, Topology, sharing_groups
 
 

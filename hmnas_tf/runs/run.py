@@ -6,29 +6,25 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf.config import STATISTICS_BATCHES, Config
-from hmnas_tf.console.paths import path_of, refuse_within
+from hmnas_tf.config import Config
 from hmnas_tf.console.progress import Say, Spent, silent
 from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
 from hmnas_tf.derivation.rules import kept_by_masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.board import ArchitectureBoard
-from hmnas_tf.runs.manifest import git_commit, machine, versions
-from hmnas_tf.runs.preflight import require_multiples, topology_of
+from hmnas_tf.runs.preflight import topology_of
+from hmnas_tf.settings.paper import STATISTICS_BATCHES
 from hmnas_tf.stages import telemetry
-from hmnas_tf.stages.architecture_history import ArchitectureHistory, read_history
+from hmnas_tf.stages.architecture_history import ArchitectureHistory
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.stage import Stage
-from hmnas_tf.stages.strategy import make_strategy, wait_for_all, worker
-from hmnas_tf.storage.possession import copied, held
 from hmnas_tf.storage.run_folder import RunFolder
 
 TITLES = {
@@ -212,41 +208,6 @@ class Run:
         entry = entries | {"epochs": epochs, "seconds": round(seconds, 1)}
         self.folder.update(stages=self.folder.results["stages"] | {key: entry})
         self.say(f"{TITLES[key]}: test error {entry['test_error']:.2f} %, {entry['params']:,} parameters")
-
-
-@contextmanager
-def opened(dataset: ImageDataset, config: Config, workdir: str | Path, say: Say) -> Iterator[Run]:
-    """Yields the run in a folder, new or to be continued, which until the end no other process may write into.
-
-    Workers other than the chief have a copy of the folder and show nothing.
-
-    Raises:
-        ValueError: if there are too few devices, they cannot share a batch equally, or the folder belongs to another
-            run or is in use.
-        OSError: if the folder cannot be written.
-    """
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    strategy, number, place = make_strategy(config.replicas), worker(), path_of(workdir, "workdir")
-    require_multiples(config, strategy.num_replicas_in_sync)
-    refuse_within(dataset.name, place)
-    with copied(place, number) if number else held(place) as path:
-        run = Run(
-            dataset, config, RunFolder(path, config, dataset.describe()), strategy, silent if number else say
-        )
-        wait_for_all(strategy)  # until then the chief has changed nothing that others copy
-        if not run.folder.finished():
-            telemetry.read_rows(run.folder.metrics)  # whatever epochs are added to, before one costs anything
-            read_history(run.folder.architecture)
-            run.folder.update(
-                dataset=dataset.describe(),
-                versions=versions(),
-                seed=config.seed,
-                machine=machine(strategy),
-                git_commit=git_commit(),
-            )
-        yield run
-        wait_for_all(strategy)  # for the chief, to whom a worker that ends is one that has crashed
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from hmnas_tf.config import LEAST_CHANNELS
+from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.topology import INPUTS, Edge, Topology
 
 

@@ -6,7 +6,7 @@ order; github.com/quark0/darts) and PC-DARTS (arXiv:1907.05737, on CIFAR-10 and 
 
 from __future__ import annotations
 
-from hmnas_tf.config import PAPER_OPERATIONS
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.darts_form import DartsForm, from_darts
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.topology import Topology

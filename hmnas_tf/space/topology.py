@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hmnas_tf.config import STEM_MULTIPLIER
+from hmnas_tf.settings.paper import STEM_MULTIPLIER
 
 INPUTS = 2  # a cell reads the outputs of the two cells before it
 

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from hmnas_tf.config import LEAST_CHANNELS
+from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.genotype import Genotype
 
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from hmnas_tf.config import MASK_INITIAL, Config
+from hmnas_tf.config import Config
 from hmnas_tf.networks.counting import parameterless
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.settings.paper import MASK_INITIAL
 from hmnas_tf.stages.learning_rates import mask_schedules, way
 
 # Share of a group's edges at which a search counts as collapsed. Three of the paper's seven operations have no

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf.config import BATCH_NORM_MOMENTUM
 from hmnas_tf.console.progress import Progress, Say, silent
+from hmnas_tf.settings.paper import BATCH_NORM_MOMENTUM
 from hmnas_tf.stages.stage import Stage
 
 

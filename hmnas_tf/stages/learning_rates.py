@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from hmnas_tf.config import MASK_INITIAL, Config
+from hmnas_tf.config import Config
+from hmnas_tf.settings.paper import MASK_INITIAL
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf.config import LEAST_CHANNELS
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.topology import INPUTS, cell_edges
 from hmnas_tf.stages.budgets import Budget
 

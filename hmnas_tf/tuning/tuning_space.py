@@ -7,7 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hmnas_tf.config import MASK_INITIAL, Config
+from hmnas_tf.config import Config
+from hmnas_tf.settings.paper import MASK_INITIAL
 
 AUTO = "auto"  # the word for the hyperparameters that matter for a configuration
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.topology import Topology
 
 

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import pytest
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.derivation.assemble import term_name
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.topology import cell_edges, edges_from
 
 FEW = ("sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3", "identity")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from keras import layers
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.evaluation_network import evaluation_network
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.layers import stock
 from hmnas_tf.networks import counting
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 from hmnas_tf.space.topology import Topology
 

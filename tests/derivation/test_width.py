@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import LEAST_CHANNELS, PAPER_OPERATIONS
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.evaluation_network import evaluation_network
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.networks import counting
+from hmnas_tf.settings.paper import LEAST_CHANNELS, PAPER_OPERATIONS
 from hmnas_tf.space.genotype import Genotype
 
 FEW = ("sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3", "identity")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hmnas_tf.config import PAPER_OPERATIONS
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 from hmnas_tf.space.topology import INPUTS, Topology
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from hmnas_tf.config import MASK_INITIAL
 from hmnas_tf.layers.batch_norm import BatchNorm
+from hmnas_tf.settings.paper import MASK_INITIAL
 
 
 @pytest.fixture(autouse=True)

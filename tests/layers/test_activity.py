@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING
 from hmnas_tf.layers.cell import Cell
 from hmnas_tf.layers.mixed_operation import MixedOperation
 from hmnas_tf.layers.source import Source
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 
 OPERATIONS = (*PAPER_OPERATIONS, "none")
 A, R, G = ACTIVE, RESTING, GONE

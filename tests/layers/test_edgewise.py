@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers import Cell, MixedOperation
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 
 EDGES, CHANNELS = 3, 4
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers import MixedOperation
 from hmnas_tf.layers.flat import Flat, assign_rows, flat_of, from_row, rows
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 
 SHAPES = ((2, 3, 3, 1), (2, 5), (2, 2, 2))
 ENDS = (0, 9, 14, 18)

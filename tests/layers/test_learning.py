@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers import fused
 from hmnas_tf.layers.binary_mask import binarize
 from hmnas_tf.layers.learning import MASKS, WEIGHTS, fixed, is_fixed
 from hmnas_tf.layers.mixed_operation import MixedOperation
 from hmnas_tf.layers.source import Source
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 
 EDGES, CHANNELS = 2, 4
 

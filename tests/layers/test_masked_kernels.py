@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.layers.masked_conv2d import MaskedConv2D
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
+from hmnas_tf.settings.paper import MASK_INITIAL, MASK_THRESHOLD
 
 SHAPE = (2, 8, 7, 4)
 

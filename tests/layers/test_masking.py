@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import MASK_INITIAL
 from hmnas_tf.layers import (
     KERNELS,
     Cell,
@@ -26,6 +25,7 @@ from hmnas_tf.layers import (
     strip,
     weight_density,
 )
+from hmnas_tf.settings.paper import MASK_INITIAL
 
 layers = keras.layers
 SAMPLES = {  # a layer of each class that can be masked, and the shape it reads

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers.mixed_operation import MixedOperation
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 
 
 @pytest.mark.parametrize("strides", [1, 2])

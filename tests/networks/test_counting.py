@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
 from hmnas_tf.layers.operations import OPERATIONS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.topology import Topology
 
 

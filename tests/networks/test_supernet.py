@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers.binary_mask import binarize
 from hmnas_tf.layers.flat import Part
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.topology import Topology
 
 DARTS_OPERATIONS = (

@@ -27,9 +27,9 @@ from torch import nn
 from torch.nn import functional
 from weights import THRESHOLD, Match, matches, value_in, whole
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.topology import Topology, cell_edges
 
 OF_GRADIENTS, OF_VALUES = 1e-4, 1e-5  # tolerated differences

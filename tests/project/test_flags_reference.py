@@ -46,7 +46,7 @@ def test_sections_are_those_of_config_and_hold_every_setting_once(flags_referenc
     assert next(iter(sections)) == "Data"
     assert "threshold" in sections["Stage 2, mask search (§3.3, §4.2)"]
     assert all(re.fullmatch(r"[A-Z].*[\w)]", title) for title in sections), (
-        "a title was expected above a field"
+        "a title was expected as the docstring of a group"
     )
 
 

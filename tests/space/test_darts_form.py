@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmnas_tf.config import PAPER_OPERATIONS
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.darts_form import DartsForm, from_darts, to_darts
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 from hmnas_tf.space.published import PUBLISHED, published

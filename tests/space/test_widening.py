@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hmnas_tf.config import LEAST_CHANNELS
+from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import published
 from hmnas_tf.space.widening import at_width, widened

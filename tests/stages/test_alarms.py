@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from hmnas_tf.config import MASK_INITIAL, Config
+from hmnas_tf.config import Config
+from hmnas_tf.settings.paper import MASK_INITIAL
 from hmnas_tf.stages.alarms import COLLAPSED, collapse, nothing_pruned, surviving, too_short_to_prune
 from hmnas_tf.stages.architecture_telemetry import strongest_operations
 from hmnas_tf.stages.learning_rates import mask_schedules, way

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
+from hmnas_tf.settings.paper import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.stages.learning_rates import FINETUNE_SCHEDULES, MASK_RATES, cosine, crossing_rate, dropped
 
 DISTANCE = MASK_INITIAL - MASK_THRESHOLD

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import MASK_INITIAL
+from hmnas_tf.settings.paper import MASK_INITIAL
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.stage import cross_entropy
 

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from hmnas_tf.config import LEAST_CHANNELS
 from hmnas_tf.networks.cost import Masks
 from hmnas_tf.networks.count import Count
 from hmnas_tf.networks.supernet import Supernet
+from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.budgets import Budget
 from hmnas_tf.stages.neighbours import LARGER, SMALLER, neighbours

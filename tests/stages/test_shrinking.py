@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.layers.activity import ACTIVE, GONE, RESTING
 from hmnas_tf.networks.counting import supernet_multiply_adds
+from hmnas_tf.settings.paper import MASK_INITIAL, MASK_THRESHOLD
 from hmnas_tf.space.topology import edges_from
 from hmnas_tf.stages import learning_rates
 from hmnas_tf.stages.fit import fit
