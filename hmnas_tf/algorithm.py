@@ -18,7 +18,8 @@ from hmnas_tf.derivation.rules import READ_MASKS
 from hmnas_tf.networks import counting
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of, withdrawn
-from hmnas_tf.runs.construction import architecture, initial_network, measure_searched, regularization
+from hmnas_tf.runs.construction import architecture, initial_network, measure_searched
+from hmnas_tf.runs.finetuning import fine_tuning, settle
 from hmnas_tf.runs.keras_defaults import own_defaults
 from hmnas_tf.runs.opening import opened
 from hmnas_tf.runs.preflight import check, named
@@ -31,7 +32,6 @@ from hmnas_tf.stages import alarms, learning_rates
 from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
 from hmnas_tf.stages.budgets import Budget
 from hmnas_tf.stages.evaluation import Meter
-from hmnas_tf.stages.fine_tuning import FineTuning
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.optimizers import SGD, Adam
 from hmnas_tf.stages.shrinking import Shrinking
@@ -164,7 +164,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
     run.record(
         "supernet",
         config.supernet_epochs,
-        test_error=meter.test_error(),
+        **meter.results(),
         params=params,
         params_nonzero=params,
         flops=counting.supernet_multiply_adds(supernet),
@@ -226,27 +226,20 @@ def fine_tune(run: Run, genotype: Genotype | None, network: keras.Model) -> None
     if run.done("finetuned"):
         load_variables(state, network.variables)
         return
-    trained = fast_network(network)  # with the same variables
-    meter = run.meter(trained)
+    fast = fast_network(network)  # with the same variables
+    meter = run.meter(fast)
     steps = len(run.dataset.x_train) // config.finetune_batch_size
     total = steps * config.finetune_epochs
-    size = counting.size_of(network)
+    trained = {"epochs": 0}
     if total:
+        size = counting.size_of(network)
         run.say(
             f"Stage 3 of 3, fine-tuning: {counted(config.finetune_epochs, 'epoch')} of {counted(steps, 'step')}; "
             f"{size['params']:,} weights, {size['params_nonzero']:,} of them not 0"
         )
-        schedule = learning_rates.FINETUNE_SCHEDULES[config.finetune_schedule]
-        with run.strategy.scope():
-            stage = FineTuning(
-                trained,
-                optimizer=SGD(schedule(config.finetune_learning_rate, total), config.weight_momentum),
-                weight_decay=config.weight_decay,
-                gradient_clip=config.gradient_clip,
-                regularization=regularization(run, genotype, trained, steps),
-            )
+        stage = fine_tuning(run, genotype, fast, meter, steps)
         batches = run.batches("fine-tuning", config.finetune_batch_size)
-        run.fit(
+        epochs = run.fit(
             "finetuned",
             stage,
             lambda start: batches(start, total),
@@ -254,8 +247,6 @@ def fine_tune(run: Run, genotype: Genotype | None, network: keras.Model) -> None
             steps_per_epoch=steps,
             meter=meter,
         )
-        meter.estimate_statistics()
+        trained = settle(run, stage, meter, epochs)
     save_variables(state, network.variables)
-    run.record(
-        "finetuned", config.finetune_epochs, test_error=meter.test_error(), **counting.size_of(network)
-    )
+    run.record("finetuned", **trained, **meter.results(), **counting.size_of(network))

@@ -77,6 +77,8 @@ def test_ends_of_a_range_are_accepted_and_what_lies_beyond_is_not(field, end):
             "evaluation_cells": random,
             "evaluation_channels": random,
             "partial_channels": {"initial_channels": 2 * large},
+            "finetune_warmup_epochs": {"finetune_epochs": large + 1},
+            "patience": {"keep": "best", "holdout": 0.2},
         }.get(field.name, {})
         assert getattr(Config(**{field.name: large} | more), field.name) == large
         return
@@ -126,6 +128,11 @@ def test_infinity_is_refused_by_name(field):
             dict(partial_channels=2, evaluation_channels=18, initial_weights="random"),
             ("evaluation_channels=18", "partial_channels=2", "a multiple of 4"),
         ),
+        (dict(keep="best"), ("keep='best'", "holdout=0", "never on test images", "holdout=0.2")),
+        (dict(keep="best", holdout=0.2, evaluate_every=0), ("keep='best'", "evaluate_every=0")),
+        (dict(keep="best", holdout=0.2, evaluate_every=201), ("keep='best'", "evaluate_every=201")),
+        (dict(patience=3), ("patience=3", "keep='last'", "keep='best'")),
+        (dict(finetune_warmup_epochs=200), ("finetune_warmup_epochs=200", "finetune_epochs=200", "smaller")),
         (dict(operations=()), ("operations=''", "at least one")),
         (dict(operations=("identity", "identity")), ("operations='identity,identity'", "different")),
         (dict(formats=()), ("formats=''", "at least one")),
@@ -149,6 +156,9 @@ def test_contradictions_are_refused_with_a_remedy(settings, parts):
         dict(threshold=0),
         dict(initial_channels=2),
         dict(initial_channels=12, partial_channels=6),
+        dict(keep="best", holdout=0.1, patience=1),
+        dict(finetune_warmup_epochs=1, finetune_epochs=2),
+        dict(finetune_warmup_epochs=3, finetune_epochs=0),
     ],
     ids=str,
 )

@@ -42,6 +42,7 @@ def check_together(settings: Any) -> None:
                     f"{name}={getattr(settings, name)!r} makes a network that can inherit no weights: pass "
                     "initial_weights='random' with it."
                 )
+    _check_fine_tuning(settings)
     for name in ("operations", "formats", "quantize", "augmentation"):
         value = getattr(settings, name)
         if not value or len(set(value)) != len(value):
@@ -50,6 +51,31 @@ def check_together(settings: Any) -> None:
             )
     if settings.budgets:
         _check_budgets(settings)
+
+
+def _check_fine_tuning(settings: Any) -> None:
+    """Refuses to choose an epoch without images to choose by, and a rate that never ends rising."""
+    if settings.keep == "best" and not settings.holdout:
+        raise ValueError(
+            "keep='best' chooses an epoch by its error on images held out, never on test images, and holdout=0 holds "
+            "out none: pass holdout=0.2 with it, or take keep='last'."
+        )
+    never = not settings.evaluate_every or settings.evaluate_every > settings.finetune_epochs > 0
+    if settings.keep == "best" and never:
+        raise ValueError(
+            f"keep='best' and evaluate_every={settings.evaluate_every} contradict each other: an epoch that is not "
+            "measured cannot be chosen; take evaluate_every=1."
+        )
+    if settings.patience and settings.keep != "best":
+        raise ValueError(
+            f"patience={settings.patience} and keep={settings.keep!r} contradict each other: it ends with epochs that "
+            "were no better; pass keep='best', which takes the weights from before them."
+        )
+    if settings.finetune_epochs and settings.finetune_warmup_epochs >= settings.finetune_epochs:
+        raise ValueError(
+            f"finetune_warmup_epochs={settings.finetune_warmup_epochs} leaves no epoch of finetune_epochs="
+            f"{settings.finetune_epochs} after it: make it smaller."
+        )
 
 
 def _check_budgets(settings: Any) -> None:

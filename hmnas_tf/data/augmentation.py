@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from hmnas_tf.data import keras_augmentation
+
 
 class Augmentation(NamedTuple):
     """A random change of a batch and the side of the normalisation it belongs to."""
@@ -125,7 +127,10 @@ def _random_integers(seed: tf.Tensor, batch: tf.Tensor, bounds: Sequence[int]) -
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
+    "colour": Augmentation(keras_augmentation.colour),
     "crop": Augmentation(random_crop),
     "cutout": Augmentation(cutout, after_normalising=True),
+    "erase": Augmentation(keras_augmentation.erase, after_normalising=True),
     "flip": Augmentation(random_flip),
+    "rotate": Augmentation(keras_augmentation.rotate),
 }

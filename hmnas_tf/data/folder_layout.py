@@ -40,6 +40,7 @@ class Layout(NamedTuple):
     class_names: tuple[str, ...]
     train: list[list[Path]]
     test: list[list[Path]]  # empty if the folder is not split
+    validation: list[list[Path]]  # empty if the folder has no such side, or it is not asked for
     notices: tuple[str, ...]
 
 
@@ -50,8 +51,12 @@ class _Classes(NamedTuple):
     notices: tuple[str, ...]
 
 
-def find_files(root: Path) -> Layout:
-    """Finds PATH/CLASS/FILE, or PATH/train/CLASS/FILE and PATH/test/CLASS/FILE.
+def find_files(root: Path, *, validation: bool = False) -> Layout:
+    """Finds PATH/CLASS/FILE, or PATH/train/CLASS/FILE and PATH/test/CLASS/FILE, and of a third side what is asked for.
+
+    Args:
+        root: the folder.
+        validation: whether a validation side is to be used as such; else it is left out, or stands in for test/.
 
     Raises:
         ValueError: naming the folder or file that is in the wrong place.
@@ -61,13 +66,13 @@ def find_files(root: Path) -> Layout:
     folders = [entry for entry in _visible(root) if entry.is_dir()]
     sides = [folder for folder in folders if folder.name.lower() in _SIDES]
     if (len(sides) > 1 and sides == folders) or any(_sub_folders(side) for side in sides):
-        return _of_two_sides(root, sides)
+        return _of_sides(root, sides, validation)
     classes = _classes(root)
     files = [_files(own, name) for name, own in classes.folders.items()]
-    return Layout(tuple(classes.folders), files, [], classes.notices)
+    return Layout(tuple(classes.folders), files, [], [], classes.notices)
 
 
-def _of_two_sides(root: Path, folders: Sequence[Path]) -> Layout:
+def _of_sides(root: Path, folders: Sequence[Path], validation: bool) -> Layout:
     sides: dict[str, Path] = {}
     for folder in folders:
         other = sides.setdefault(_SIDES[folder.name.lower()], folder)
@@ -82,7 +87,12 @@ def _of_two_sides(root: Path, folders: Sequence[Path]) -> Layout:
         )
     notices = _left_out(root, [entry for entry in _visible(root) if entry not in sides.values()], given)
     spare = sides.get("validation")
-    if spare and "test" not in sides:
+    if spare and validation:
+        notices += (
+            f"{spare} ({_count(spare)}) is what --holdout holds out: its images stand in for the test images, and none "
+            f"of {sides['train'].name}/ are held out",
+        )
+    elif spare and "test" not in sides:
         sides["test"] = spare
         notices += (
             f"{root} has no test/: the images of {spare.name}/ are those that the network is tested on",
@@ -90,20 +100,25 @@ def _of_two_sides(root: Path, folders: Sequence[Path]) -> Layout:
     elif spare:
         notices += (
             f"{spare} ({_count(spare)}) is not used: the search divides {sides['train'].name}/ by itself and tests on "
-            f"{sides['test'].name}/; to train on its images too, move them into {sides['train'].name}/",
+            f"{sides['test'].name}/; to train on its images too, move them into {sides['train'].name}/; to choose "
+            "settings or an epoch by them, pass --holdout=0.2",
         )
-    train, test = _classes(sides["train"]), _classes(sides["test"])
-    foreign = sorted(set(test.folders) - set(train.folders))
-    if foreign:
-        raise ValueError(
-            f"{sides['test']}/{foreign[0]} has no counterpart in {sides['train']}; add it or remove it"
-        )
-    return Layout(
-        tuple(train.folders),
-        [_files(own, name) for name, own in train.folders.items()],
-        [_files(test.folders.get(name, [sides["test"] / name]), name) for name in train.folders],
-        notices + train.notices + test.notices,
+    train = _classes(sides["train"])
+    held, more = _of_side(spare, train, sides["train"]) if spare and validation else ([], ())
+    test, yet_more = (
+        _of_side(sides["test"], train, sides["train"]) if "test" in sides and not held else ([], ())
     )
+    files = [_files(own, name) for name, own in train.folders.items()]
+    return Layout(tuple(train.folders), files, test, held, notices + train.notices + more + yet_more)
+
+
+def _of_side(side: Path, train: _Classes, beside: Path) -> tuple[list[list[Path]], tuple[str, ...]]:
+    """Returns the files of each class of another side than train/, and what is odd about them."""
+    found = _classes(side)
+    foreign = sorted(set(found.folders) - set(train.folders))
+    if foreign:
+        raise ValueError(f"{side}/{foreign[0]} has no counterpart in {beside}; add it or remove it")
+    return [_files(found.folders.get(name, [side / name]), name) for name in train.folders], found.notices
 
 
 def _classes(folder: Path) -> _Classes:

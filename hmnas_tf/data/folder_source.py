@@ -35,6 +35,7 @@ def load_folder(
     seed: int = 0,
     train_examples: int = 0,
     test_examples: int = 0,
+    holdout: float = 0.0,
     say: Say = silent,
 ) -> ImageDataset:
     """Loads PATH/CLASS/*.png, or PATH/train/CLASS/*.png and PATH/test/CLASS/*.png.
@@ -53,6 +54,7 @@ def load_folder(
         seed: of the split and of the order.
         train_examples: read only so many training images; 0 for all.
         test_examples: likewise for testing.
+        holdout: where it is not 0 and there is a validation side, this is read in the place of the test images.
         say: shows a line of progress when reading takes long.
 
     Returns:
@@ -66,9 +68,9 @@ def load_folder(
             "folder: needs a path, as in folder:my_images, with one sub-folder of image files a class"
         )
     root = path_of(path)
-    layout = find_files(root)
+    layout = find_files(root, validation=holdout > 0)
     check_names(layout.class_names, str(root))  # before all files are read
-    train, test = _shuffled_parts(layout.train, layout.test, seed)
+    train, test = _shuffled_parts(layout.train, layout.validation or layout.test, seed)
     train = train[: count_to_take(train_examples, len(train), f"training images of {root}")]
     test = test[: count_to_take(test_examples, len(test), f"test images of {root}")]
     files = [*train, *test]
@@ -89,6 +91,7 @@ def load_folder(
         augmentation=("crop", "flip", "cutout"),
         white=white,
         notices=layout.notices + notices + _surplus(files, heads),
+        held_out=bool(layout.validation),
     )
 
 

@@ -14,7 +14,7 @@ from hmnas_tf.data.augmentation import check_augmentation
 from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices, listed
 from hmnas_tf.data.image_files import FULL
 from hmnas_tf.data.pipeline import in_memory
-from hmnas_tf.data.selection import count_to_take, random_classes
+from hmnas_tf.data.selection import count_to_take, held_out, random_classes
 
 MEMORY = "memory:"  # begins the name of a dataset that a program gave: no command can load it again
 _CHUNK = 1024  # images counted at a time, so that the counting needs little memory
@@ -39,6 +39,7 @@ class ImageDataset:
         augmentation: keys of `AUGMENTATIONS` that suit these images.
         white: of files with more than 8 bits, the value that became 255.
         notices: lines that whoever searches on these images should read.
+        held_out: whether the test images stand in for others that stay unseen, see `holding_out`.
 
     Raises:
         ValueError: one of the above does not hold.
@@ -54,6 +55,7 @@ class ImageDataset:
     augmentation: tuple[str, ...]
     white: int = FULL
     notices: tuple[str, ...] = ()
+    held_out: bool = False
 
     def __post_init__(self) -> None:
         # frozen, so the documented types are put in place through object.__setattr__
@@ -176,34 +178,23 @@ class ImageDataset:
         be measured on the test images once.
 
         Args:
-            share: of each class's training images, rounded; 0 keeps the dataset as it is.
+            share: of each class's training images, rounded; 0 keeps the dataset as it is, and so does any where images
+                are held out already.
             seed: of the choice.
 
         Raises:
             ValueError: no image, or every image of a class, would be held out.
         """
-        if not share:
+        if not share or self.held_out:
             return self
-        random, held = np.random.default_rng([seed, 1]), np.zeros(len(self.x_train), bool)
-        for label, name in enumerate(self.class_names):
-            own = np.flatnonzero(self.y_train == label)
-            count = round(len(own) * share)
-            if len(own) and count == len(own):
-                raise ValueError(
-                    f"dataset '{self.name}': a holdout of {share} takes all {count} training images of class {name!r}; "
-                    "take a smaller share or more images"
-                )
-            held[random.permutation(own)[:count]] = True
-        if not held.any():
-            raise ValueError(
-                f"dataset '{self.name}': a holdout of {share} takes no image of {len(held)}; take a larger share"
-            )
+        held = held_out(self.name, self.class_names, self.y_train, share, seed)
         return dataclasses.replace(
             self,
             x_train=self.x_train[~held],
             y_train=self.y_train[~held],
             x_test=self.x_train[held],
             y_test=self.y_train[held],
+            held_out=True,
         )
 
     def of_random_classes(self, count: int, seed: int) -> ImageDataset:

@@ -14,6 +14,7 @@ from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.image_files import BRIGHT
 
 _NAMED = 5  # classes, so many are named
+_UNEVEN = 10  # times the images of the smallest class, from which on the largest one is told
 _TOLD: weakref.WeakSet[ImageDataset] = weakref.WeakSet()  # one set may be searched on many times
 
 
@@ -28,7 +29,7 @@ def tell(dataset: ImageDataset, say: Say) -> None:
 
 def oddities(dataset: ImageDataset) -> list[str]:
     """Returns lines about images that are in both parts, in several classes or nearly black, and about classes without
-    images or with names that look alike.
+    images, with far fewer than others, or with names that look alike.
 
     Images are compared by the hash of their pixels, each hashed once: a second for some gigabytes.
     """
@@ -38,6 +39,7 @@ def oddities(dataset: ImageDataset) -> list[str]:
         *_contradictions(dataset, hashes),
         *_dark(dataset),
         *_missing(dataset),
+        *_uneven(dataset),
         *_alike(dataset),
     ]
 
@@ -87,6 +89,19 @@ def _missing(dataset: ImageDataset) -> list[str]:
                 f"{', '.join(empty[:_NAMED])}{more}"
             )
     return lines
+
+
+def _uneven(dataset: ImageDataset) -> list[str]:
+    counts = np.bincount(dataset.y_train, minlength=dataset.num_classes)
+    there = np.flatnonzero(counts)
+    largest, smallest = there[counts[there].argmax()], there[counts[there].argmin()]
+    if counts[largest] < _UNEVEN * counts[smallest]:
+        return []
+    return [
+        f"class {dataset.class_names[largest]!r} has {counted(int(counts[largest]), 'training image')}, class "
+        f"{dataset.class_names[smallest]!r} {counts[smallest]:,}: a network may be right by leaving out what is rare; "
+        "--class_weights=balanced lets all classes count alike, and macro F1 tells more than the test error"
+    ]
 
 
 def _dark(dataset: ImageDataset) -> list[str]:

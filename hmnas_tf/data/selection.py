@@ -48,3 +48,38 @@ def random_classes(
                 "examples, or another seed"
             )
     return drawn
+
+
+def held_out(
+    name: str, class_names: Sequence[str], labels: np.ndarray, share: float, seed: int
+) -> np.ndarray:
+    """Draws images of each class at random.
+
+    Args:
+        name: of the dataset, for messages.
+        class_names: of all classes.
+        labels: of the images, integers [N].
+        share: of the images of each class, rounded.
+        seed: of the draw.
+
+    Returns:
+        Which are drawn, bool [N].
+
+    Raises:
+        ValueError: no image, or every image of a class, is drawn.
+    """
+    random, held = np.random.default_rng([seed, 1]), np.zeros(len(labels), bool)
+    for label, class_name in enumerate(class_names):
+        own = np.flatnonzero(labels == label)
+        count = round(len(own) * share)
+        if len(own) and count == len(own):
+            raise ValueError(
+                f"dataset '{name}': a holdout of {share} takes all {count} training images of class {class_name!r}; "
+                "take a smaller share or more images"
+            )
+        held[random.permutation(own)[:count]] = True
+    if not held.any():
+        raise ValueError(
+            f"dataset '{name}': a holdout of {share} takes no image of {len(held)}; take a larger share"
+        )
+    return held

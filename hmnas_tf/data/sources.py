@@ -27,6 +27,7 @@ class SourceOptions:
     image_size: int
     train_examples: int
     test_examples: int
+    holdout: float
     seed: int
     say: Say
 
@@ -59,6 +60,7 @@ def load_dataset(
         train_examples: keep only the first so many training images; 0 keeps all.
         test_examples: likewise for test images.
         holdout: share of the training images, of each class, that is put in the place of the test images; 0 is none.
+            Of a folder with a validation side, that one is put there, whatever the share.
         seed: of the split of a folder without train/ and test/, and of the images held out.
         say: shows a line of progress when reading takes long.
 
@@ -70,7 +72,9 @@ def load_dataset(
     """
     if image_size < 0:
         raise ValueError(f"image_size must be 0 or a number of pixels, got {image_size}")
-    options = SourceOptions(data_dir, idx_dir, download, image_size, train_examples, test_examples, seed, say)
+    options = SourceOptions(
+        data_dir, idx_dir, download, image_size, train_examples, test_examples, holdout, seed, say
+    )
     for key, load in SOURCES.items():
         if name == key or (key.endswith(":") and name.startswith(key)):
             dataset = load(name.removeprefix(key), options)
@@ -99,6 +103,7 @@ def _folder(path: str, options: SourceOptions) -> ImageDataset:
         seed=options.seed,
         train_examples=options.train_examples,
         test_examples=options.test_examples,
+        holdout=options.holdout,
         say=options.say,
     )
 

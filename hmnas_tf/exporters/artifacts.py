@@ -21,6 +21,7 @@ from hmnas_tf.exporters.contract import Cargo, Labelling
 from hmnas_tf.exporters.formats import EXPORTERS, FORMS, missing_requirements
 from hmnas_tf.exporters.parity import ArtifactError
 from hmnas_tf.runtimes.__main__ import BATCH
+from hmnas_tf.scoring.scores import scores_of
 
 CALIBRATION_IMAGES = 128
 
@@ -129,7 +130,7 @@ def measure(
 
     Returns:
         `bytes`, `gzip_bytes` (level 6: what a compressed download costs), `sha256` of names and contents, `test_error`
-        in percent, `seconds` of a batch of 1 and of 32 and, if there is something to compare with,
+        in percent, its `scores`, `seconds` of a batch of 1 and of 32 and, if there is something to compare with,
         `max_abs_difference` from the model's logits and `relative_difference` (the same over the largest logit).
 
     Raises:
@@ -145,7 +146,10 @@ def measure(
         )
     if not np.isfinite(logits).all():
         raise ArtifactError(f"{artifact}: expected finite logits, received NaN or infinity; not published")
-    result = _sizes(path) | {"test_error": parity.test_error(logits, labels)}
+    result = _sizes(path) | {
+        "test_error": parity.test_error(logits, labels),
+        "scores": scores_of(labels, logits),
+    }
     result["seconds"] = {"batch_1": float(found["seconds"][1]), "batch_32": float(found["seconds"][2])}
     if expected is not None:
         if exporter.tolerance is None:

@@ -34,18 +34,31 @@ def files(facts: Facts) -> Html:
                 size(found["bytes"]),
                 size(found["gzip_bytes"]),
                 percent(found["test_error"]),
+                percent(found["scores"]["macro"]["f1"]) if "scores" in found else "",
+                percent(found["scores"]["calibration_error"]) if "scores" in found else "",
                 f"{found['max_abs_difference']:.1e}" if "max_abs_difference" in found else "",
                 f"{1e3 * found['seconds']['batch_1']:.2f} ms" if "seconds" in found else "",
             )
             for name, found in facts.results["artifacts"].items()
         ]
-        columns = ("File", "For", "Size", "Gzip", "Test error", "Difference", "One image")
+        columns = (
+            "File",
+            "For",
+            "Size",
+            "Gzip",
+            "Test error",
+            "Macro F1",
+            "Calibration",
+            "Difference",
+            "One image",
+        )
         parts.append(table("The network in each format", columns, rows, words=2))
         parts.append(
             element(
                 "p",
                 "Each file was run on the test images by its own runtime. Gzip is the size of a compressed download, "
-                "the difference the largest of any logit from the trained network's; times are of the machine below.",
+                "the difference the largest of any logit from the trained network's; times are of the machine below. "
+                "Macro F1 and calibration error are explained with the classes.",
             )
         )
     others = [(link(name), FILES[name]) for name in FILES if name in facts.files]

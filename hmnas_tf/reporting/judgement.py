@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from hmnas_tf.scoring.scores import Counts, likeliest
+
 THUMBNAIL = 96  # pixels a side, at most, of an image in the page
 
 
@@ -43,17 +45,16 @@ class Judgement:
             logits: of the images in their order, in parts [n, classes]; only the likeliest class is kept.
             classes: their number.
         """
-        predicted, probabilities = [], []
-        for part in logits:
-            odds = np.exp(part.astype(np.float64) - part.max(axis=1, keepdims=True))
-            predicted.append(part.argmax(axis=1))
-            probabilities.append(odds.max(axis=1) / odds.sum(axis=1))
+        predicted, probabilities = zip(*map(likeliest, logits), strict=True)
         return cls(images, labels, np.concatenate(predicted), np.concatenate(probabilities), classes)
+
+    def counts(self) -> Counts:
+        """Returns what is counted of the predictions."""
+        return Counts.of(self.labels, self.predicted, self.probabilities, self.classes)
 
     def confusion(self) -> np.ndarray:
         """Returns how many images of each class are taken for each class: integers [true, predicted]."""
-        pairs = self.labels.astype(np.int64) * self.classes + self.predicted
-        return np.bincount(pairs, minlength=self.classes**2).reshape(self.classes, self.classes)
+        return self.counts().confusion
 
     def mistakes(self, most: int) -> np.ndarray:
         """Returns the indices of at most so many wrong images, the surest first."""

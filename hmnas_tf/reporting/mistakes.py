@@ -11,10 +11,12 @@ from hmnas_tf.reporting.elements import Html, element, joined, table
 from hmnas_tf.reporting.facts import Facts
 from hmnas_tf.reporting.judgement import Judgement, thumbnail
 from hmnas_tf.reporting.words import percent
+from hmnas_tf.scoring.scores import BINS, scores
 
 MOST_CLASSES = 100  # whose matrix can be seen
 MOST_ROWS = 25  # of the table of classes
 MOST_MISTAKES = 24
+SHARES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}  # keys of `scores`
 
 
 def mistakes(facts: Facts) -> Html:
@@ -22,7 +24,12 @@ def mistakes(facts: Facts) -> Html:
     judgement = facts.judgement
     if judgement is None:
         return element("p", facts.unjudged, class_="note") if facts.unjudged else Html()
-    return joined(_confusion(facts, judgement), _by_class(facts, judgement), _surest(facts, judgement))
+    return joined(
+        _confusion(facts, judgement),
+        _by_class(facts, judgement),
+        _all_together(judgement),
+        _surest(facts, judgement),
+    )
 
 
 def _confusion(facts: Facts, judgement: Judgement) -> Html:
@@ -49,18 +56,46 @@ def _by_class(facts: Facts, judgement: Judgement) -> Html:
         else range(judgement.classes)
     )
     any_wrong = judgement.wrong() > 0
+    found = scores(judgement.counts())
     rows = []
     for label in order:
         others = np.where(np.arange(judgement.classes) == label, 0, counts[label])
         taken_for = [f"{facts.class_names[others.argmax()]} ({others.max()})" if wrong[label] else "-"]
         error = percent(errors[label]) if images[label] else "no image"
-        numbers = f"{images[label]:,}", f"{wrong[label]:,}", error
+        shares = (percent(found[name][label]) if images[label] else "" for name in SHARES)
+        numbers = f"{images[label]:,}", f"{wrong[label]:,}", error, *shares
         rows.append((facts.class_names[label], *(taken_for if any_wrong else []), *numbers))
     caption = (
         "Error by class" if len(rows) == judgement.classes else f"Error of the {len(rows)} worst classes"
     )
-    columns = ("Class", *(["Most often taken for"] if any_wrong else []), "Images", "Wrong", "Error")
-    return table(caption, columns, rows, words=len(columns) - 3)
+    columns = (
+        "Class",
+        *(["Most often taken for"] if any_wrong else []),
+        "Images",
+        "Wrong",
+        "Error",
+        *SHARES.values(),
+    )
+    return table(caption, columns, rows, words=1 + any_wrong)
+
+
+def _all_together(judgement: Judgement) -> Html:
+    """Returns the means over the classes, and how far probabilities can be believed."""
+    found = scores(judgement.counts())
+    rows = [
+        (f"{title}, mean over the classes", percent(found["macro"][name])) for name, title in SHARES.items()
+    ]
+    rows.append(("Expected calibration error", percent(found["calibration_error"])))
+    return joined(
+        table("All classes together", ("Measure", "Value"), rows),
+        element(
+            "p",
+            "Precision: of the images taken for a class, the share that is of it. Recall: of the images of a class, "
+            "the share that is found. F1: their harmonic mean. In the means each class counts alike, however few "
+            "images it has. The calibration error is how far, on average, the probability of the predicted class is "
+            f"from the share of such predictions that are right ({BINS} bins).",
+        ),
+    )
 
 
 def _surest(facts: Facts, judgement: Judgement) -> Html:

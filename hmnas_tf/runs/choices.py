@@ -10,13 +10,16 @@ from hmnas_tf.space.topology import CELL_SHARINGS, STEMS
 
 AUGMENTATION_WORDS = ("auto", "none")
 INITIAL_WEIGHTS = ("inherited", "random")
+KEPT = ("best", "last")
 CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
     "architecture_gradient": NamesOf("hmnas_tf.stages.hypergradients", "HYPERGRADIENTS"),
     "cell_sharing": CELL_SHARINGS,
+    "class_weights": NamesOf("hmnas_tf.stages.class_weights", "CLASS_WEIGHTS"),
     "derivation": NamesOf("hmnas_tf.derivation.rules", "RULES"),
     "edge_softmax": NamesOf("hmnas_tf.layers.multi_level_encoding", "EDGE_SOFTMAXES"),
     "finetune_schedule": NamesOf("hmnas_tf.stages.learning_rates", "FINETUNE_SCHEDULES"),
     "initial_weights": INITIAL_WEIGHTS,
+    "keep": KEPT,
     "latency_runtime": NamesOf("hmnas_tf.exporters.timing", "LATENCY_RUNTIMES"),
     "operation_gradient": NamesOf("hmnas_tf.stages.operation_gradients", "OPERATION_GRADIENTS"),
     "mask_rates": NamesOf("hmnas_tf.stages.learning_rates", "MASK_RATES"),

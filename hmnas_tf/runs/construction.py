@@ -66,7 +66,7 @@ def measure_searched(run: Run, supernet: Supernet) -> None:
     run.record(
         "searched",
         config.mask_epochs if config.derivation in READ_MASKS else 0,
-        test_error=meter.test_error(),
+        **meter.results(),
         **counting.size_of(network),
     )
 

@@ -17,6 +17,7 @@ from hmnas_tf.exporters.contract import labelling_of
 from hmnas_tf.exporters.formats import artifacts_of, missing_requirements
 from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.runs.choices import check_names
+from hmnas_tf.runs.teaching import load_teacher
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import PUBLISHED, published
 from hmnas_tf.space.topology import Topology
@@ -33,6 +34,7 @@ def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDat
     dataset = dataset_from(data, image_size=config.image_size, say=say)
     if not isinstance(data, ImageDataset):
         dataset = dataset.take(config.train_examples, config.test_examples)
+    dataset = dataset.holding_out(config.holdout, config.seed)
     tell(dataset, say)
     return dataset, dataclasses.replace(config, dataset=dataset.name) if dataset.given else config
 
@@ -66,6 +68,8 @@ def check_training(config: Config, dataset: ImageDataset) -> None:
         raise ImportError(message)
     if config.searches:
         _check_search(config, dataset)
+    if config.teacher and config.finetune_epochs:
+        load_teacher(config.teacher, dataset)
     examples = len(dataset.x_train)
     if config.finetune_epochs and config.finetune_batch_size > examples:
         raise ValueError(

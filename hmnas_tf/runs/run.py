@@ -22,6 +22,7 @@ from hmnas_tf.runs.preflight import topology_of
 from hmnas_tf.settings.paper import STATISTICS_BATCHES
 from hmnas_tf.stages import telemetry
 from hmnas_tf.stages.architecture_history import ArchitectureHistory
+from hmnas_tf.stages.class_weights import CLASS_WEIGHTS
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.stage import Stage
@@ -130,7 +131,7 @@ class Run:
             *data.tensors["test"], batch_size=self.config.batch_size, mean=data.mean, std=data.std
         )
         with self.strategy.scope():
-            return Meter(network, test, as_they_are, self.say)
+            return Meter(network, test, as_they_are, data.num_classes, self.say)
 
     def fit(
         self,
@@ -143,8 +144,8 @@ class Run:
         meter: Meter,
         observers: Sequence[keras.callbacks.Callback] = (),
         searched: Supernet | None = None,
-    ) -> None:
-        """Trains a stage with this run's telemetry, checkpoints and label smoothing.
+    ) -> int:
+        """Trains a stage with this run's telemetry, checkpoints, label smoothing and weights of classes.
 
         Args:
             key: of the stage in `results.json`.
@@ -155,14 +156,28 @@ class Run:
             meter: of the test error.
             observers: further callbacks; what they add to the logs is recorded.
             searched: whose architecture changes in this stage; its history is kept.
+
+        Returns:
+            The number of epochs that it was trained, which may have ended before the last.
         """
+
+        def measure() -> float:
+            with stage.measured():
+                error, loss = meter.error_and_loss()
+                epoch, rest = divmod(int(stage.optimizer.iterations.numpy()), steps_per_epoch)
+                if not rest:  # not of an epoch that a signal stopped
+                    stage.see(epoch, error, loss)
+            return error
+
         stage.label_smoothing = self.config.label_smoothing
+        counts = np.bincount(self.dataset.y_train, minlength=self.dataset.num_classes)
+        stage.class_weights = CLASS_WEIGHTS[self.config.class_weights](counts)
         title, terminal, board = TITLES[key], sys.stdout.isatty(), self.folder.tensorboard / key
         history = self.folder.architecture
         # The progress bar stands first, so that it shows what the stage measures and not what others add to the logs.
         callbacks = [
             *([keras.callbacks.ProgbarLogger()] if terminal else []),
-            telemetry.TestError(meter.test_error, self.config.evaluate_every),
+            telemetry.TestError(measure, self.config.evaluate_every),
             *observers,
             telemetry.EpochTelemetry(
                 title,
@@ -191,6 +206,7 @@ class Run:
                 callbacks=callbacks,
                 verbose=1 if terminal else 0,
             )
+        return int(stage.optimizer.iterations.numpy()) // steps_per_epoch
 
     def warn(self, lines: Iterable[str]) -> None:
         """Shows warnings to the user, one line each."""

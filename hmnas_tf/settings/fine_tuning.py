@@ -37,6 +37,29 @@ class FineTuningSettings:
     finetune_schedule: str = flag(
         "cosine", "Fine-tuning rate: `cosine` to 0, or `step`, a tenth at half-way (§4.3)."
     )
+    finetune_warmup_epochs: int = flag(
+        0, "First epochs of fine-tuning in which its rate rises linearly; 0 is none (DECISION).", low=0
+    )
+    weight_average: float = flag(
+        0.0,
+        "Decay of a moving average of the weights in fine-tuning, which is measured and kept; 0 is none (DECISION).",
+        low=0,
+        high=0.99999,
+    )
+    keep: str = flag(
+        "last",
+        "Weights that fine-tuning ends with: the `last`, or the `best` epoch's on images held out (DECISION).",
+    )
+    patience: int = flag(
+        0,
+        "Epochs of fine-tuning without a better one that end it, with --keep=best; 0 trains all of them.",
+        low=0,
+    )
+    teacher: str = flag(
+        "",
+        "A .keras file whose probabilities fine-tuning learns beside the labels; empty is none (DECISION).",
+        path=True,
+    )
     drop_path: float = flag(
         0.0,
         "Probability of dropping an edge at the end of fine-tuning, growing from 0; DARTS: 0.2.",

@@ -14,3 +14,7 @@ class LossSettings:
     label_smoothing: float = flag(
         0.0, "Share of each label that all classes have alike, in the loss that is trained.", low=0, high=0.99
     )
+    class_weights: str = flag(
+        "none",
+        "What an image counts in the loss that is trained: alike, or by how rare its class is (`balanced`; DECISION).",
+    )

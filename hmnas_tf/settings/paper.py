@@ -8,6 +8,8 @@ BATCH_NORM_MOMENTUM = 0.9  # DARTS, in Keras' convention
 BATCH_NORM_EPSILON = 1e-5  # DARTS
 STEM_MULTIPLIER = 3  # DARTS: the stem has 3C channels
 ARCHITECTURE_STDDEV = 1e-3  # DARTS: alpha and beta start at 1e-3 * N(0, 1)
+DISTILLATION_TEMPERATURE = 4.0  # DECISION: what logits are divided by where a teacher is learned from
+DISTILLATION_SHARE = 0.5  # DECISION: of the teacher in the loss, the rest is the labels'
 PAPER_OPERATIONS = (  # §4.1, Table 1; no `none`: masks take its part
     "sep_conv_3x3",
     "sep_conv_5x5",

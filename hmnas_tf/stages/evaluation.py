@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.console.progress import Progress, Say, silent
+from hmnas_tf.scoring.scores import scores
 from hmnas_tf.settings.paper import BATCH_NORM_MOMENTUM
+from hmnas_tf.stages.counting import PredictionCounts
 from hmnas_tf.stages.stage import Stage
 
 
@@ -58,6 +62,27 @@ class BatchStatistics(Stage):
             variable.assign((total / seen[0] / (1.0 - BATCH_NORM_MOMENTUM)).astype(np.float32))
 
 
+class Evaluation(Stage):
+    """Measures a network on test images, with what `scoring.scores` needs to know of them.
+
+    Args:
+        network: built; maps images to logits [batch, classes].
+        classes: their number.
+    """
+
+    def __init__(self, network: keras.Model, classes: int):
+        super().__init__(network, name="evaluation")
+        self.counted = PredictionCounts(classes)
+        self.compile(jit_compile=False)
+
+    @property
+    def metrics(self):
+        return [*super().metrics, self.counted]
+
+    def observe(self, labels, logits, weights):
+        self.counted.update_state(labels, logits, weights)
+
+
 class BatchProgress(keras.callbacks.Callback):
     """Says how many batches of one pass are done, see `hmnas_tf.console.progress`.
 
@@ -89,24 +114,37 @@ class Meter:
         network: built; make the meter in the strategy's scope.
         test: batches of (images, labels, weights), the test split.
         training: batches of (images, labels) that batch statistics are estimated from.
+        classes: their number.
         say: shows a line to the user.
     """
 
     def __init__(
-        self, network: keras.Model, test: tf.data.Dataset, training: tf.data.Dataset, say: Say = silent
+        self,
+        network: keras.Model,
+        test: tf.data.Dataset,
+        training: tf.data.Dataset,
+        classes: int,
+        say: Say = silent,
     ):
-        self._evaluation = Stage(network, name="evaluation")
-        self._evaluation.compile(jit_compile=False)
+        self._evaluation = Evaluation(network, classes)
         self._statistics = BatchStatistics(network)
         self._test = test
         self._training = training
         self._say = say
 
-    def test_error(self) -> float:
-        """Returns the test error in percent."""
+    def error_and_loss(self) -> tuple[float, float]:
+        """Returns the test error in percent, and the mean cross-entropy of the same images."""
         shown = BatchProgress("evaluation", self._say)
         logs = self._evaluation.evaluate(self._test, verbose=0, return_dict=True, callbacks=[shown])
-        return float(logs["error"])
+        return float(logs["error"]), float(logs["loss"])
+
+    def test_error(self) -> float:
+        """Returns the test error in percent."""
+        return self.error_and_loss()[0]
+
+    def results(self) -> dict[str, Any]:
+        """Returns `test_error`, and `scores` of the same images, see `scoring.scores`."""
+        return {"test_error": self.test_error(), "scores": scores(self._evaluation.counted.counts())}
 
     def estimate_statistics(self) -> None:
         """Re-estimates the network's batch statistics."""

@@ -8,7 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, gradients
+from hmnas_tf.stages.best_epoch import BestEpoch
+from hmnas_tf.stages.distillation import Teacher
+from hmnas_tf.stages.stage import Stage, add_decay, apply, clip, gradients, weighing
+from hmnas_tf.stages.weight_average import WeightAverage, copy_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,10 @@ class FineTuning(Stage):
         weight_decay: L2 factor.
         gradient_clip: global norm; 0 is no clipping.
         regularization: drop path and auxiliary head, or None.
+        teacher: whose probabilities are learned beside the labels, or None.
+        weight_average: decay of the average of the network that is measured and kept; 0 is none.
+        best: whether `finish` gives the network what it was after its best epoch, not after the last.
+        patience: epochs without a better one that end the stage, with `best`; 0 is none.
 
     Input of `fit`: (images, labels).
     """
@@ -75,8 +82,13 @@ class FineTuning(Stage):
         weight_decay: float,
         gradient_clip: float,
         regularization: Regularization | None = None,
+        teacher: Teacher | None = None,
+        weight_average: float = 0.0,
+        best: bool = False,
+        patience: int = 0,
     ):
         super().__init__(network, name="fine_tuning")
+        self.teacher = teacher
         self.regularization = regularization
         self.trained = regularization.training_network if regularization else network
         self.weight_decay = weight_decay
@@ -84,9 +96,36 @@ class FineTuning(Stage):
         values = [variable.numpy() for variable in self.trained.trainable_variables]
         self.kept = [value != 0 if value.ndim > 1 else None for value in values]  # None: no kernel
         optimizer.build(self.trained.trainable_variables)
+        self.average = WeightAverage(self, network.variables, weight_average) if weight_average else None
+        self.best = BestEpoch(self, network.variables, patience) if best else None
         self.compile(optimizer=optimizer, jit_compile=False)
 
+    @property
+    def has_ended(self):
+        return self.best is not None and self.best.has_ended
+
+    def measured(self):
+        return self.average.shown() if self.average else super().measured()
+
+    def see(self, epoch, error, loss):
+        if self.best:
+            self.best.see(epoch, error, loss)
+
+    def finish(self) -> None:
+        """Gives the network what is kept of this stage: the best epoch, or the average, or what it has."""
+        if self.best:
+            self.best.restore()
+        elif self.average:
+            copy_values(self.average.averages, self.average.variables)
+
     def loss_and_logits(self, images, labels):
+        loss, logits = self._loss_and_logits(images, labels)
+        if self.teacher:
+            loss = self.teacher.added(loss, images, logits, weighing(labels, self.class_weights))
+        return loss, logits
+
+    def _loss_and_logits(self, images, labels):
+        """Returns the loss of the labels, and the logits."""
         if not self.regularization:
             return super().loss_and_logits(images, labels)
         gates = self.regularization.gates(tf.shape(images)[0], self.optimizer.iterations.value)
@@ -105,5 +144,8 @@ class FineTuning(Stage):
             for gradient, kept in zip(found, self.kept, strict=True)
         ]
         found = add_decay(clip(found, self.gradient_clip), weights, self.weight_decay)
+        step = tf.convert_to_tensor(self.optimizer.iterations.value)
         apply(self.optimizer, found, weights)
+        if self.average:
+            self.average.update(step)
         return self.count(loss, labels, logits)

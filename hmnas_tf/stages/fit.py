@@ -30,7 +30,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 0,
 ) -> None:
-    """Trains a stage to its last epoch, from the newest checkpoint in `directory` if there is one.
+    """Trains a stage to its last epoch, or until it `has_ended`, from the newest checkpoint in `directory` if any.
 
     A resumed run is the uninterrupted one, because a batch and everything random is a function of the step's number.
     On Ctrl-C, SIGTERM and SIGHUP it saves a checkpoint, unless it is one of several workers, and raises
@@ -56,13 +56,13 @@ def fit(
         settings = dict(verbose=verbose, shuffle=False)
         settings["callbacks"] = [checkpoints.notice(), *callbacks, checkpoints]
         with handled_by(checkpoints.ask):
-            if epoch < epochs:
+            if epoch < epochs and not stage.has_ended:
                 dataset = batches(checkpoints.step())
                 if done:
                     rest = steps_per_epoch - done
                     stage.fit(dataset.take(rest), initial_epoch=epoch, epochs=epoch + 1, **settings)
                     dataset, epoch = dataset.skip(rest), epoch + 1
-                if epoch < epochs and not checkpoints.asked:
+                if epoch < epochs and not checkpoints.asked and not stage.has_ended:
                     stage.fit(
                         dataset,
                         initial_epoch=epoch,
@@ -176,3 +176,5 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self._step % self.steps_per_epoch == 0:
             self._save()
+            if self.stage.has_ended:
+                self.stage.stop_training = True

@@ -29,6 +29,34 @@ FINETUNE_SCHEDULES = {
 }
 
 
+class WarmedUp(Schedule):
+    """A schedule whose rate rises linearly in the first steps: min(1, (t + 1) / steps) times its own at step t.
+
+    Args:
+        schedule: that is followed, over the whole length.
+        steps: of the warm-up.
+    """
+
+    def __init__(self, schedule: Schedule, steps: int):
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step):
+        rising = (keras.ops.cast(step, "float32") + 1.0) / self.steps
+        return keras.ops.minimum(rising, 1.0) * self.schedule(step)
+
+    def get_config(self):
+        return {"schedule": self.schedule, "steps": self.steps}
+
+
+def finetune_schedule(config: Config, steps_per_epoch: int) -> Schedule:
+    """Returns the rate of fine-tuning by the settings; its length is the planned one, also with patience."""
+    shape = FINETUNE_SCHEDULES[config.finetune_schedule]
+    schedule = shape(config.finetune_learning_rate, steps_per_epoch * config.finetune_epochs)
+    warmup = steps_per_epoch * config.finetune_warmup_epochs
+    return WarmedUp(schedule, warmup) if warmup else schedule
+
+
 def crossing_rate(
     crossing: float, *, distance: float, steps: int, drop_at: float, drop_factor: float
 ) -> float:

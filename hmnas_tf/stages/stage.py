@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.stages.strategy import several_workers
@@ -22,12 +24,14 @@ class Stage(keras.Model):
 
     Attributes:
         label_smoothing: of the loss that is trained, not of the one that is measured; see `cross_entropy`.
+        class_weights: likewise, float32 [classes]; None weighs all images alike.
     """
 
     def __init__(self, network: keras.Model, **kwargs):
         super().__init__(**kwargs)
         self.network = network
         self.label_smoothing = 0.0
+        self.class_weights = None
         self.loss_mean = keras.metrics.Mean("loss")
         self.error = keras.metrics.Mean("error")
         self.built = True
@@ -51,7 +55,7 @@ class Stage(keras.Model):
 
     def cross_entropy(self, labels: Any, logits: Any) -> Any:
         """Returns the mean cross-entropy of a batch that is trained on, see `cross_entropy`."""
-        return cross_entropy(labels, logits, self.label_smoothing)
+        return cross_entropy(labels, logits, self.label_smoothing, self.class_weights)
 
     def test_step(self, data):
         images, labels, weights = data  # padding has weight 0
@@ -59,7 +63,23 @@ class Stage(keras.Model):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         self.loss_mean.update_state(losses, sample_weight=weights)
         self.error.update_state(_wrong(labels, logits), sample_weight=weights)
+        self.observe(labels, logits, weights)
         return _results((self.loss_mean, self.error))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is not worth to train on, at the end of an epoch."""
+        return False
+
+    def measured(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the network has the weights that are measured, where those are not the ones that are trained."""
+        return contextlib.nullcontext()
+
+    def see(self, epoch: int, error: float, loss: float) -> None:
+        """Is told what was measured after an epoch, in `measured`: its number from 1, error in percent, and loss."""
+
+    def observe(self, labels: Any, logits: Any, weights: Any) -> None:
+        """Is shown what a network that is measured says of a batch, to count more than errors."""
 
     def count(self, loss: Any, labels: Any, logits: Any) -> dict[str, Any]:
         """Adds a batch to loss and error (percent) and returns both, averaged over the epoch so far."""
@@ -83,15 +103,29 @@ def _wrong(labels: Any, logits: Any) -> Any:
     return 100.0 * tf.cast(tf.argmax(logits, -1, labels.dtype) != labels, tf.float32)
 
 
-def cross_entropy(labels: Any, logits: Any, smoothing: float = 0.0) -> Any:
+def cross_entropy(
+    labels: Any, logits: Any, smoothing: float = 0.0, class_weights: np.ndarray | None = None
+) -> Any:
     """Returns the mean cross-entropy of a batch: labels [batch], logits [batch, classes].
 
     With smoothing (arXiv:1512.00567, section 7) all classes share so much of each label alike, the right one included.
+    With weights [classes] each image counts as much as its class weighs. The sum is divided by the images, not by their
+    weights, so that the parts of a batch that replicas have are alike.
     """
-    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+    weigh = weighing(labels, class_weights)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    loss = tf.reduce_mean(weigh(losses))
     if not smoothing:
         return loss
-    return (1.0 - smoothing) * loss - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits))
+    return (1.0 - smoothing) * loss - smoothing * tf.reduce_mean(weigh(tf.nn.log_softmax(logits)))
+
+
+def weighing(labels: Any, class_weights: np.ndarray | None) -> Callable[[Any], Any]:
+    """Returns what multiplies values [batch] or [batch, classes] by the weights of the images' classes, if any."""
+    if class_weights is None:
+        return lambda values: values
+    weights = tf.gather(tf.constant(class_weights), labels)
+    return lambda values: tf.reshape(weights, [-1] + [1] * (len(values.shape) - 1)) * values
 
 
 def gradients(loss: Callable[[], tuple], variables: Sequence[keras.Variable]) -> tuple[Any, list[Any], Any]:

@@ -117,13 +117,15 @@ class _Plan:
         """Returns the settings of a trial; `budget` is the share of all stages' epochs that Hyperband gives it."""
         config = self.config
         supernet = max(1, round(budget * config.supernet_epochs))
+        finetune = max(min(1, config.finetune_epochs), round(budget * config.finetune_epochs))
         return dataclasses.replace(
             config,
             **{name: values[name] for name in self.space},
             supernet_epochs=supernet,
             warmup_epochs=min(round(budget * config.warmup_epochs), supernet - 1),
             mask_epochs=max(1, round(budget * config.mask_epochs)),
-            finetune_epochs=max(min(1, config.finetune_epochs), round(budget * config.finetune_epochs)),
+            finetune_epochs=finetune,
+            finetune_warmup_epochs=min(round(budget * config.finetune_warmup_epochs), max(0, finetune - 1)),
             formats=("keras",),
             quantize=("none",),
         )
@@ -173,7 +175,9 @@ class _Plan:
         atomic.write_text(self.workdir / "leaderboard.md", self.table(records))
         best = self.best(records)
         if best:
-            settings = dataclasses.replace(self.config, **best.values, holdout=0.0)
+            # Without images held out there is no epoch to choose by; see `contradictions`.
+            all_images = dict(holdout=0.0, keep="last", patience=0)
+            settings = dataclasses.replace(self.config, **best.values, **all_images)
             write_flags(self.workdir / "best.flags", flag_lines(settings, self.workdir / "best"))
 
     def best(self, records: Sequence[Record]) -> Record | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from hmnas_tf.data import AUGMENTATIONS, augment_and_normalise
 from hmnas_tf.data.augmentation import cutout, normalise, random_crop, random_flip
+from hmnas_tf.data.keras_augmentation import FoldedSeeds, colour, erase, rotate
 
 SEED = tf.constant([3, 14], tf.int64)
 PLAIN = {"mean": (0.0,), "std": (1.0,)}
@@ -54,6 +56,54 @@ def test_flip_mirrors_half_of_the_images_left_to_right():
     same = (result == batch).all(axis=(1, 2, 3))
     assert (mirrored | same).all()
     assert abs(mirrored.mean() - 0.5) < 0.04  # five standard deviations
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("name", ["colour", "erase", "rotate"])
+def test_layers_of_keras_draw_from_the_seed_alone_and_for_each_image(name, channels):
+    function = AUGMENTATIONS[name].function
+    after = AUGMENTATIONS[name].after_normalising
+    batch = tf.constant(np.repeat(images(1, 12, 10, channels), 40, axis=0))
+    batch = tf.cast(batch, tf.float32) / 255 if after else batch
+    first, again, other = (
+        function(batch, tf.constant(seed, tf.int64)).numpy() for seed in ([3, 1], [3, 1], [3, 2])
+    )
+    assert first.dtype == (np.float32 if after else np.uint8)
+    assert first.shape == batch.shape
+    assert first.tobytes() == again.tobytes()
+    assert (first != other).any()
+    kinds = len({image.tobytes() for image in first})
+    assert kinds > 30 if name != "erase" else 15 < kinds < 35  # half of them stay as they are
+    graph = tf.data.Dataset.from_tensors(0).map(lambda _: function(batch, tf.constant([3, 1], tf.int64)))
+    np.testing.assert_allclose(next(iter(graph)).numpy().astype(float), first.astype(float), atol=1)
+
+
+def test_a_rotation_is_that_of_keras_with_the_same_angles():
+    batch = tf.constant(images(8, 16, 16), tf.float32)
+    layer = keras.layers.RandomRotation(15 / 360, fill_mode="constant", seed=0)
+    drawn = layer.get_random_transformation(batch, seed=FoldedSeeds(SEED))
+    assert np.abs(drawn["angle"]).max() <= 15
+    expected = layer.transform_images(batch, drawn)
+    np.testing.assert_array_equal(rotate(tf.cast(batch, tf.uint8), SEED), np.round(expected).astype(np.uint8))
+
+
+def test_colours_change_within_their_range_and_a_grey_image_stays_grey():
+    grey = tf.constant(np.full((64, 4, 4, 3), 128, np.uint8))
+    changed = colour(grey, SEED).numpy().astype(int)
+    assert np.ptp(changed, axis=(1, 2, 3)).max() <= 1  # one colour an image, and no hue
+    assert 128 - 51 <= changed.min() < 100
+    assert 156 < changed.max() <= 128 + 51
+
+
+def test_erasing_zeroes_a_rectangle_of_half_of_the_images():
+    batch = tf.ones((2000, 16, 16, 2))
+    holes = erase(batch, SEED).numpy() == 0
+    touched = holes.any(axis=(1, 2, 3))
+    assert abs(touched.mean() - 0.5) < 0.06
+    for hole in holes[touched][:50]:
+        rows, columns = np.nonzero(hole.any(axis=(1, 2)))[0], np.nonzero(hole.any(axis=(0, 2)))[0]
+        assert hole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert hole.mean() < 0.45
 
 
 @pytest.mark.parametrize(("height", "width", "side"), [(32, 32, 16), (8, 8, 4), (9, 15, 4), (28, 28, 14)])
@@ -121,5 +171,5 @@ def test_every_augmentation_is_a_pure_function_of_the_seed(name):
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="among crop, cutout, flip, got 'mixup'"):
+    with pytest.raises(ValueError, match="among colour, .*, rotate, got 'mixup'"):
         augment_and_normalise(images(1, 4, 4), SEED, ["mixup"], **PLAIN)

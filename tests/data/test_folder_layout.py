@@ -24,8 +24,8 @@ def fill(folder, classes=("ant", "bee"), count=2):
     return folder
 
 
-def load(root):
-    return load_dataset(f"folder:{root}")
+def load(root, **settings):
+    return load_dataset(f"folder:{root}", **settings)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,37 @@ def test_a_third_side_is_told_with_its_number_and_what_becomes_of_it(name, tmp_p
     dataset = load(tmp_path)
     assert len(dataset.x_train) == 4
     assert f"{name} (4 files) is not used" in dataset.notices[0]
+    assert "--holdout" in dataset.notices[0]
+
+
+@pytest.mark.parametrize("sides", [("train", "test", "val"), ("Training", "Validation")])
+def test_a_validation_side_is_what_a_holdout_holds_out(sides, tmp_path):
+    for count, side in enumerate(sides, 2):
+        fill(tmp_path / side, count=count)
+    plain, held = load(tmp_path), load(tmp_path, holdout=0.4)
+    assert (plain.held_out, held.held_out) == (False, True)
+    np.testing.assert_array_equal(held.x_train, plain.x_train)  # whole, in the same order
+    assert len(held.x_test) == 2 * (1 + len(sides))
+    shown = [np.asarray(Image.open(file)).tobytes() for file in tmp_path.glob(f"{sides[-1]}/*/*.png")]
+    assert sorted(shown) == sorted(image.tobytes() for image in held.x_test)
+    assert f"{sides[-1]} ({2 + 2 * len(sides)} files) is what --holdout holds out" in held.notices[0]
+    assert (held.version == plain.version) == (len(sides) == 2)
+
+
+def test_a_share_is_held_out_where_there_is_no_validation_side(tmp_path):
+    for side in ("train", "test"):
+        fill(tmp_path / side, count=5)
+    held = load(tmp_path, holdout=0.4)
+    assert (len(held.x_train), len(held.x_test), held.held_out) == (6, 4, True)
+
+
+def test_a_validation_side_is_read_only_where_it_is_asked_for(tmp_path):
+    for side in ("train", "test", "val"):
+        fill(tmp_path / side)
+    fill(tmp_path / "val", ["owl"])
+    assert load(tmp_path).class_names == ("ant", "bee")
+    with pytest.raises(ValueError, match="val/owl has no counterpart in .*train"):
+        load(tmp_path, holdout=0.2)
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "Validation"])

@@ -160,6 +160,10 @@ def test_holding_out_shares_every_class_and_forgets_the_test_images():
 def test_holding_out_follows_its_seed_and_nothing_is_nothing():
     dataset = make()
     assert dataset.holding_out(0.0, seed=3) is dataset
+    assert not dataset.held_out
+    held = dataset.holding_out(0.2, seed=3)
+    assert held.held_out
+    assert held.holding_out(0.2, seed=3) is held
     first, again, other = (dataset.holding_out(0.2, seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.x_test, again.x_test)
     assert not np.array_equal(first.x_test, other.x_test)

@@ -43,6 +43,25 @@ def test_classes_without_images_are_named():
     assert lines == ["1 of 5 classes have no train image: 'owl'", "1 of 5 classes have no test image: 'owl'"]
 
 
+@pytest.mark.parametrize(("small", "told"), [(3, False), (2, True), (0, False)])
+def test_a_class_of_which_another_has_ten_times_the_images_is_told(small, told):
+    labels = np.repeat([0, 1, 2], [28 - 5 - small, 5, small])  # 20, 5, 3 or 21, 5, 2
+    lines = oddities(
+        dataclasses.replace(
+            SOUND, y_train=labels.astype(np.int32), y_test=Y[28:] % 3, class_names=tuple("abc")
+        )
+    )
+    uneven = [line for line in lines if "--class_weights=balanced" in line]
+    assert uneven == (
+        [
+            "class 'a' has 21 training images, class 'c' 2: a network may be right by leaving out what is rare; "
+            "--class_weights=balanced lets all classes count alike, and macro F1 tells more than the test error"
+        ]
+        if told
+        else []
+    )
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [

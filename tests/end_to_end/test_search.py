@@ -83,7 +83,15 @@ def test_results_have_the_documented_schema(results, whole, patterns):
     assert tuple(results["stages"]) == STAGES
     epochs = dict(supernet=3, searched=2, finetuned=2)
     for name, stage in results["stages"].items():
-        assert set(stage) == {"test_error", "params", "params_nonzero", "flops", "epochs", "seconds"}
+        assert set(stage) == {
+            "test_error",
+            "scores",
+            "params",
+            "params_nonzero",
+            "flops",
+            "epochs",
+            "seconds",
+        }
         assert 0 <= stage["test_error"] <= 100
         assert 0 < stage["params_nonzero"] <= stage["params"]
         assert stage["flops"] > 0

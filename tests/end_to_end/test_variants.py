@@ -48,16 +48,19 @@ def test_mixed_precision_trains_and_exports_float32(run, make_config, patterns, 
     assert exported["test_error"] == pytest.approx(stages["finetuned"]["test_error"], abs=5.0)
 
 
-def test_smoothed_labels_are_trained_in_every_stage(run, make_config, monkeypatch, tmp_path):
-    smoothings = {}
+def test_smoothed_labels_and_weights_of_classes_are_trained_in_every_stage(
+    run, make_config, monkeypatch, tmp_path
+):
+    seen = {}
 
     def spied(stage, *arguments, **keywords):
-        smoothings[stage.name] = stage.label_smoothing
+        seen[stage.name] = (stage.label_smoothing, stage.class_weights.tolist())
         return fit(stage, *arguments, **keywords)
 
     monkeypatch.setattr("hmnas_tf.runs.run.fit", spied)
-    run(make_config(label_smoothing=0.5), tmp_path / "run")
-    assert smoothings == dict.fromkeys(("supernet_training", "mask_search", "fine_tuning"), 0.5)
+    run(make_config(label_smoothing=0.5, class_weights="balanced"), tmp_path / "run")
+    expected = (0.5, [1.0, 1.0, 1.0, 1.0])  # the patterns are balanced
+    assert seen == dict.fromkeys(("supernet_training", "mask_search", "fine_tuning"), expected)
 
 
 def test_a_published_architecture_is_trained_without_a_search(run, make_config, tmp_path):

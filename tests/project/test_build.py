@@ -15,7 +15,7 @@ FLOORS = (  # from the lowest; a library may depend on those before it in anothe
     ("console",),
     ("config", "runtimes"),
     ("space", "storage"),
-    ("layers", "data", "drawing"),
+    ("layers", "data", "drawing", "scoring"),
     ("networks",),
     ("stages", "derivation", "exporters", "reporting"),
     ("runs",),

@@ -23,6 +23,7 @@ from hmnas_tf.networks.count import Count
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.budgets import Budget, Pressure
+from hmnas_tf.stages.distillation import Teacher
 from hmnas_tf.stages.fine_tuning import FineTuning, Regularization
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.optimizers import SGD, Adam
@@ -122,10 +123,26 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
                 seed=5,
             )
             optimizer = SGD(0.05, momentum=0.9)
+            teacher = derive(supernet, genotype, (8, 8, 1))
+            teacher.trainable = False
             tuning = FineTuning(
-                network, optimizer=optimizer, weight_decay=3e-4, gradient_clip=1.0, regularization=dropping
+                network,
+                optimizer=optimizer,
+                weight_decay=3e-4,
+                gradient_clip=1.0,
+                regularization=dropping,
+                teacher=Teacher(teacher),
+                weight_average=0.9,
+                best=True,
             )
+        tuning.class_weights = np.array([0.5, 2.0, 1.0, 0.25], np.float32)
         fit("tuning", tuning, batches(4))
+        averages = tuning.average.averages
+        found.update({f"tuning average {i:03d}": variable.numpy() for i, variable in enumerate(averages)})
+        with tuning.measured():
+            tuning.see(1, 50.0, 1.0)
+        tuning.finish()
+        found.update({f"tuning kept {i:03d}": value for i, value in enumerate(values(network))})
     np.savez(path, **found)
 
 

@@ -13,6 +13,7 @@ from hmnas_tf.console.progress import Progress
 from hmnas_tf.data import evaluation_batches
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.rules import genotype_of
+from hmnas_tf.scoring.scores import scores_of
 from hmnas_tf.stages import evaluation
 from hmnas_tf.stages.evaluation import BatchStatistics, Meter
 
@@ -53,19 +54,25 @@ def test_test_error_is_the_share_of_wrong_images_without_the_padding(make_stock_
     network = make_stock_network()
     test = evaluation_batches(images, labels, batch_size=8, mean=(0.5,), std=(0.25,))
     assert sum(len(batch[0]) for batch in test) == 24
-    meter = Meter(network, test, dataset_of(batches_of(1)))
+    meter = Meter(network, test, dataset_of(batches_of(1)), 4)
     for seed in range(2):  # with two last images of different fate, counting the padding would be seen
         network.layers[-1].kernel.assign(np.random.default_rng(seed).standard_normal((4, 4)))
         logits = np.asarray(network(((images / 255.0 - 0.5) / 0.25).astype(np.float32), training=False))
         wrong = logits.argmax(1) != labels
         assert 0 < wrong.sum() < len(wrong)
         assert meter.test_error() == pytest.approx(100 * wrong.mean(), rel=1e-5)
+        results, expected = meter.results(), scores_of(labels, logits)
+        assert results["test_error"] == meter.test_error()
+        assert results["scores"].pop("calibration_error") == pytest.approx(
+            expected.pop("calibration_error"), abs=1e-2
+        )
+        assert results["scores"] == expected
 
 
 def test_long_passes_say_how_far_they_are(make_stock_network, examples, monkeypatch):
     monkeypatch.setattr(evaluation, "Progress", functools.partial(Progress, every=0.0))
     test, lines = evaluation_batches(*examples, batch_size=8, mean=(0.5,), std=(0.25,)), []
-    meter = Meter(make_stock_network(), test, dataset_of(batches_of(2)), lines.append)
+    meter = Meter(make_stock_network(), test, dataset_of(batches_of(2)), 4, lines.append)
     meter.test_error()
     meter.estimate_statistics()
     assert [line.split(",")[0] for line in lines] == [
@@ -79,7 +86,7 @@ def test_long_passes_say_how_far_they_are(make_stock_network, examples, monkeypa
 def test_a_meter_follows_its_network_and_changes_nothing(make_stock_network, examples, values, bitwise_equal):
     network = make_stock_network()
     test = evaluation_batches(*examples, batch_size=8, mean=(0.5,), std=(0.25,))
-    meter = Meter(network, test, dataset_of(batches_of(2)))
+    meter = Meter(network, test, dataset_of(batches_of(2)), 4)
     labels = examples[1]
     before = values(network.variables)
     meter.test_error()
@@ -152,5 +159,5 @@ def test_evaluation_is_in_inference_mode(make_stock_network, examples):
     normalization.moving_mean.assign(np.full(4, 1e4))
     network.layers[-1].bias.assign([0.0, 0.0, 1.0, 0.0])
     test = evaluation_batches(*examples, batch_size=8, mean=(0.5,), std=(0.25,))
-    error = Meter(network, test, dataset_of(batches_of(1))).test_error()
+    error = Meter(network, test, dataset_of(batches_of(1)), 4).test_error()
     assert error == pytest.approx(100 * (examples[1] != 2).mean(), rel=1e-5)

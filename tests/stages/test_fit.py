@@ -158,6 +158,59 @@ def test_a_finished_stage_is_only_read(make_stage, batches, tmp_path, uninterrup
     assert bitwise_equal(state(stage), uninterrupted[0])
 
 
+ERRORS = (9.0, 4.0, 5.0)  # of the epochs, on images held out
+
+
+def choosing(make_stock_network, seen: list[int], patience: int = 0) -> tuple[FineTuning, At]:
+    """Returns a stage that averages its weights and keeps the best epoch, and what tells it the errors."""
+    optimizer = keras.optimizers.SGD(cosine(0.05, TOTAL), momentum=0.9)
+    settings = dict(weight_decay=1e-3, gradient_clip=5.0, weight_average=0.9, best=True, patience=patience)
+    stage = FineTuning(make_stock_network(), optimizer=optimizer, **settings)
+
+    class Told(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            with stage.measured():
+                stage.see(epoch + 1, ERRORS[epoch], 1.0)
+            seen.append(epoch + 1)
+
+    return stage, Told()
+
+
+def test_the_best_epoch_of_an_average_survives_kills(
+    make_stock_network, batches, tmp_path, bitwise_equal, values
+):
+    stage, told = choosing(make_stock_network, [])
+    train(stage, batches, tmp_path / "whole", told)
+    stage.finish()
+    whole = values(stage.network.variables)
+    assert (stage.best.epoch, stage.best.error) == (2, 4.0)
+    for step in (3, 6, 8, 9, 12):
+        stage, told = choosing(make_stock_network, [])
+        with pytest.raises(Killed):
+            train(stage, batches, tmp_path / "killed", told, At(kill, step=step), every=2)
+    stage, told = choosing(make_stock_network, [])
+    train(stage, batches, tmp_path / "killed", told, every=2)
+    stage.finish()
+    assert bitwise_equal(values(stage.network.variables), whole)
+
+
+def test_patience_ends_a_stage_also_one_that_goes_on_within_an_epoch_and_it_stays_ended(
+    make_stock_network, batches, tmp_path, bitwise_equal, values, monkeypatch
+):
+    monkeypatch.setattr(f"{__name__}.ERRORS", (4.0, 9.0, 1.0))
+    seen: list[int] = []
+    stage, told = choosing(make_stock_network, seen, patience=1)
+    with pytest.raises(Killed):
+        train(stage, batches, tmp_path, told, At(kill, step=6))
+    for _ in range(2):
+        stage, told = choosing(make_stock_network, seen, patience=1)
+        train(stage, batches, tmp_path, told)
+        assert int(stage.optimizer.iterations) == 2 * STEPS
+        assert stage.has_ended
+    assert seen == [1, 2]
+    assert stage.best.epoch == 1
+
+
 ENDS = {signal.SIGTERM: SystemExit, signal.SIGHUP: SystemExit, signal.SIGINT: KeyboardInterrupt}
 
 

@@ -6,8 +6,16 @@ import keras
 import numpy as np
 import pytest
 
+from hmnas_tf.config import Config
 from hmnas_tf.settings.paper import MASK_INITIAL, MASK_THRESHOLD
-from hmnas_tf.stages.learning_rates import FINETUNE_SCHEDULES, MASK_RATES, cosine, crossing_rate, dropped
+from hmnas_tf.stages.learning_rates import (
+    FINETUNE_SCHEDULES,
+    MASK_RATES,
+    cosine,
+    crossing_rate,
+    dropped,
+    finetune_schedule,
+)
 
 DISTANCE = MASK_INITIAL - MASK_THRESHOLD
 
@@ -27,6 +35,18 @@ def steps_to_cross(schedule, steps: int, gradient: float) -> int:
         if real_mask <= MASK_THRESHOLD:
             return step + 1
     return steps + 1
+
+
+@pytest.mark.parametrize("shape", FINETUNE_SCHEDULES)
+def test_a_warm_up_rises_in_a_line_to_the_schedule_and_follows_it(shape):
+    settings = dict(finetune_epochs=5, finetune_schedule=shape, finetune_learning_rate=0.1)
+    plain, warm = (
+        rates(finetune_schedule(Config(finetune_warmup_epochs=epochs, **settings), 4), 20)
+        for epochs in (0, 2)
+    )
+    assert plain == pytest.approx(rates(FINETUNE_SCHEDULES[shape](0.1, 20), 20))
+    assert warm[:8] == pytest.approx(plain[:8] * np.arange(1, 9) / 8)
+    assert warm[8:] == pytest.approx(plain[8:])
 
 
 @pytest.mark.parametrize("drop_at", [0.25, 0.5, 1.0])

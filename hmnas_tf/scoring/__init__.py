@@ -1,0 +1,1 @@
+"""How good predictions are, by class and all together."""
