@@ -19,6 +19,7 @@ from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of, withdrawn
 from hmnas_tf.runs.construction import architecture, initial_network, measure_searched, regularization
 from hmnas_tf.runs.keras_defaults import own_defaults
+from hmnas_tf.runs.memory import require_memory
 from hmnas_tf.runs.preflight import check, named
 from hmnas_tf.runs.processor import known_crashes
 from hmnas_tf.runs.publication import SearchResult, publish, reread
@@ -54,8 +55,7 @@ def search(
         say: shows a line of progress to the user.
 
     Raises:
-        ValueError: if the settings do not fit the data or each other, or the folder belongs to another run or is
-            in use.
+        ValueError: if settings do not fit the data or each other, or the folder is another run's or is in use.
         ImportError: if a format to export needs a package that is not installed.
         OSError: if the folder cannot be written.
         DivergedError: if a loss becomes infinite or not a number.
@@ -74,6 +74,7 @@ def run_stages(run: Run) -> SearchResult:
     genotype = architecture(run, supernet)
     with run.building("the derived network, to be fine-tuned"):
         network = initial_network(run, genotype, supernet)
+    require_memory(run, lambda: initial_network(run, genotype, supernet))
     fine_tune(run, genotype, network)  # line 12
     with precision("float32"):
         model = initial_network(run, genotype, supernet)

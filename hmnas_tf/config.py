@@ -65,7 +65,6 @@ class Config:
         ("auto",), "Comma list of augmentations, `none`, or `auto` for what suits the dataset (§4.2)."
     )
     seed: int = _flag(0, "Seed of every random choice.", low=0, high=2**31 - 1)
-
     search_classes: int = _flag(
         0, "Search on this many classes, drawn at random, and fine-tune on all (§4.3: 100); 0 is all.", low=0
     )
@@ -92,9 +91,7 @@ class Config:
     cell_sharing: str = _flag(
         "type", "Cells that share alpha and beta: those of one `type`, `all`, or none (`cell`)."
     )
-    renormalize: bool = _flag(
-        False, "Let surviving mixing weights sum to 1 again after masking (DECISION: no)."
-    )
+    renormalize: bool = _flag(False, "Let mixing weights that survive sum to 1 again (DECISION: no).")
 
     # Stage 1, supernet training (§3.2, §4.2)
     batch_size: int = _flag(128, "Images in one step, over all replicas together.", low=1)
@@ -162,6 +159,11 @@ class Config:
     )
     max_latency_ms: float = _flag(
         0.0, "Most milliseconds of one image, on one thread of this machine; 0 is any number.", low=0
+    )
+    max_memory_kb: int = _flag(
+        0,
+        "Most kB that activations of one image need, or the arena of the format micro; 0 is any number.",
+        low=0,
     )
     latency_runtime: str = _flag("onnx", "Runtime in which --max_latency_ms is measured.")
     budget_penalty: float = _flag(

@@ -1,0 +1,54 @@
+"""Peak memory of networks whose answer one can work out by hand."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+from keras import layers
+
+from hmnas_tf.derivation.fold import fold
+from hmnas_tf.networks.handmade import resnet8
+from hmnas_tf.networks.peak_memory import peak_memory
+
+STACK = 32 * 32 * 16  # values of a tensor of ResNet-8's first stack
+
+
+@pytest.fixture(scope="module")
+def resnet() -> keras.Model:
+    return resnet8(16, (32, 32, 3), 10)
+
+
+@pytest.mark.parametrize("form", ["as it is", "folded"])
+def test_resnet_8_keeps_what_its_shortcut_adds(form, resnet):
+    """At the second convolution of the first stack: the input of the stack, and what goes in and comes out."""
+    network = resnet if form == "as it is" else fold(resnet)
+    assert peak_memory(network, 1, 1) == 3 * STACK
+    assert peak_memory(network) == 4 * 3 * STACK
+
+
+def test_a_chain_needs_two_neighbours():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(4, 3, padding="same")(image)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Conv2D(2, 3, strides=2, padding="same")(x)
+    chain = keras.Model(image, layers.Dense(5)(layers.Flatten()(x)))
+    assert peak_memory(chain, 1, 1) == 8 * 8 * 3 + 8 * 8 * 4
+    assert peak_memory(chain, 1, 4) == (4 + 1) * 8 * 8 * 3  # the image, and what the network takes of it
+    assert peak_memory(chain) == 4 * (8 * 8 * 3 + 8 * 8 * 4)
+
+
+def test_a_relu_works_in_place_unless_its_input_is_read_by_others():
+    def network(shared):
+        image = keras.Input((4, 4, 1), name="image")
+        x = layers.Conv2D(8, 1)(image)  # 128 values
+        y = layers.ReLU()(x)
+        return keras.Model(image, layers.Add()([x, y]) if shared else layers.Conv2D(1, 1)(y))
+
+    assert peak_memory(network(False), 1, 1) == 128 + 16
+    assert peak_memory(network(True), 1, 1) == 3 * 128
+
+
+def test_a_separable_convolution_has_a_tensor_inside():
+    image = keras.Input((4, 4, 2), name="image")
+    model = keras.Model(image, layers.SeparableConv2D(3, 3, depth_multiplier=4, padding="same")(image))
+    assert peak_memory(model, 1, 1) == 16 * 8 + 16 * 3
