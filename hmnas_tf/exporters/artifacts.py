@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ from hmnas_tf.exporters import clean_process, parity
 from hmnas_tf.exporters.contract import Cargo, Labelling
 from hmnas_tf.exporters.formats import EXPORTERS, FORMS, missing_requirements
 from hmnas_tf.exporters.parity import ArtifactError
-from hmnas_tf.networks.peak_memory import peak_memory
+from hmnas_tf.networks.peak_memory import peak_values
 from hmnas_tf.runtimes.__main__ import BATCH
 
 CALIBRATION_IMAGES = 128
@@ -45,15 +46,26 @@ class Network:
     labelling: Labelling
     genotype: str
     calibration: np.ndarray
+    _peaks: dict[int, int] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def cargo(self, form: str) -> Cargo:
         """Returns one form of it: `trainable`, `folded` or `padded`."""
         return Cargo(getattr(self, form), self.labelling, self.genotype, self.calibration)
 
     def memory_bytes(self, artifact: str) -> int:
-        """Returns the bytes of activations that one image needs at once in an artifact, see `peak_memory`."""
+        """Returns the bytes of activations that one image needs at once in an artifact, see `peak_values`.
+
+        Where activations have fewer bytes than values of the image, a copy is made of it first.
+        """
         exporter = EXPORTERS[artifact]
-        return peak_memory(getattr(self, exporter.form), exporter.value_bytes, exporter.image_bytes)
+        model = getattr(self, exporter.form)
+        if id(model) not in self._peaks:
+            self._peaks[id(model)] = peak_values(model)
+        needed = self._peaks[id(model)] * exporter.value_bytes
+        if exporter.image_bytes == exporter.value_bytes:
+            return needed
+        image = math.prod(self.labelling.image_shape)
+        return max(needed, image * (exporter.image_bytes + exporter.value_bytes))
 
     def logits(self, pixels: np.ndarray, say: Say = silent) -> np.ndarray:
         """Returns its logits, float32 [N, classes], of images, uint8 [N, H, W, C]; `say` shows how far it is."""

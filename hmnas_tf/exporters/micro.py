@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.tools import flatbuffer_utils
 
-from hmnas_tf.exporters import c_source, clean_process, contract, litert, parity
+from hmnas_tf.exporters import c_source, clean_process, contract, litert, micro_graph, parity
 from hmnas_tf.exporters.contract import Cargo
-from hmnas_tf.networks.operation_order import Operation, best_order
 from hmnas_tf.runtimes.micro_files import FACTS, HEADER, MODEL, SOURCE, input_of_pixels
 from hmnas_tf.storage import atomic
 
 SCHEMA = 1
 NAME, PACKAGE = "micro", "tflite_micro"
-# Methods of `MicroMutableOpResolver` that are called otherwise than their operators.
-REGISTERED = {"BATCH_MATMUL": "BatchMatMul", "CUMSUM": "CumSum", "PADV2": "PadV2"}
 # DECISION: steps of 8 bits that LiteRT's answer may be apart; its kernels round otherwise, in each layer.
 APART = 3
 
@@ -38,8 +34,7 @@ def missing_packages() -> list[str]:
 def export_micro(cargo: Cargo, path: Path, check: contract.Check) -> Path:
     """Writes a folder with the model for TensorFlow Lite for Microcontrollers, the same as C, and what to know of it.
 
-    Names of tensors are left out of the model, which on a microcontroller lies in the flash, and operators stand in the
-    order that needs the least memory. How much memory the interpreter needs is tried out.
+    The model is slimmed, see `micro_graph`; how much memory the interpreter needs is tried out.
 
     Args:
         cargo: what to write; its calibration images give the ranges of activations.
@@ -71,9 +66,12 @@ def write_model(cargo: Cargo, folder: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: if the interpreter does not know an operator.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(litert.converted(cargo, int8_throughout)))
-    flatbuffer_utils.strip_strings(model)
-    reorder(model)
+    model = micro_graph.slimmed(litert.converted(cargo, int8_throughout))
+    if micro_graph.BEFORE in micro_graph.names_of(model):
+        raise parity.ArtifactError(
+            f"{NAME}: expected no {micro_graph.BEFORE}, which is wrong on microcontrollers, received one of a "
+            "layer with dilation; not published: leave the layer out, or export another format"
+        )
     content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     (folder / MODEL).write_bytes(content)
     found = clean_process.micro_arena(folder / MODEL)
@@ -85,7 +83,7 @@ def write_model(cargo: Cargo, folder: Path) -> dict[str, Any]:
         "flash_bytes": len(content),
         **arena,
         "measured_with": f"{PACKAGE} {importlib.metadata.version(PACKAGE)}",
-        "operators": operators_of(model),
+        "operators": micro_graph.operators_of(model),
         "input": _end(graph.tensors[graph.inputs[0]]),
         "output": _end(graph.tensors[graph.outputs[0]]),
         "labelling": json.loads(cargo.labelling.to_json()),
@@ -96,37 +94,6 @@ def int8_throughout(converter: tf.lite.TFLiteConverter, cargo: Cargo) -> None:
     """Sets a converter to 8 bits, those of the input and the output too."""
     litert.int8(converter, cargo)
     converter.inference_input_type = converter.inference_output_type = tf.int8
-
-
-def reorder(model: Any) -> None:
-    """Brings the operators of a model, an object of the schema, into the order that needs the least memory."""
-    (graph,) = model.subgraphs
-    if any(len(operator.outputs) != 1 for operator in graph.operators):
-        return  # one that divides a tensor; the converter's order is a right one, too
-    data = [model.buffers[tensor.buffer].data for tensor in graph.tensors]
-    sizes = [  # of constants, which stay in the flash, 0
-        math.prod(tensor.shape) if own is None or not len(own) else 0
-        for own, tensor in zip(data, graph.tensors, strict=True)
-    ]
-    operations = [
-        Operation(tuple(t for t in operator.inputs if t >= 0), operator.outputs[0])
-        for operator in graph.operators
-    ]
-    order = best_order(operations, sizes, graph.outputs)
-    graph.operators = [graph.operators[position] for position in order.operations]
-
-
-def operators_of(model: Any) -> list[dict[str, Any]]:
-    """Returns the operators that a model, an object of the schema, needs: name, version, how often, and the method of
-    `MicroMutableOpResolver` that registers it."""
-    (graph,) = model.subgraphs
-    used = [operator.opcodeIndex for operator in graph.operators]
-    found = []
-    for code in sorted(set(used)):
-        name = flatbuffer_utils.opcode_to_name(model, code)
-        entry = {"name": name, "version": model.operatorCodes[code].version, "count": used.count(code)}
-        found.append(entry | {"register": f"Add{REGISTERED.get(name) or _camel(name)}"})
-    return sorted(found, key=lambda operator: operator["name"])
 
 
 def compare(found: Mapping[str, np.ndarray], expected: np.ndarray, labelling: contract.Labelling) -> None:
@@ -165,8 +132,3 @@ def _end(tensor: Any) -> dict[str, Any]:
         "scale": float(tensor.quantization.scale[0]),
         "zero_point": int(tensor.quantization.zeroPoint[0]),
     }
-
-
-def _camel(name: str) -> str:
-    """Returns `CONV_2D` as `Conv2D`."""
-    return "".join(part if part[0].isdigit() else part.capitalize() for part in name.split("_"))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import heapq
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-MOST_STATES = 2_000  # that the exact search looks at; behind it stands the one that follows `BEAM` of them
-BEAM = 32
+MOST_STATES = 500  # that the exact search looks at; behind it stands the one that follows `BEAM` of them
+BEAM = 16
 
 
 class Operation(NamedTuple):
@@ -29,9 +28,10 @@ class Order(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What has been done: a bit an operation, as linked positions, and the memory of what is still needed."""
+    """What has been done and can be done next, a bit an operation; the memory of what is needed, now and so far."""
 
     done: int
+    ready: int
     live: int
     peak: int
     last: tuple | None  # (position, the same of the state before)
@@ -89,12 +89,9 @@ class _Graph:
         self._inputs = [tuple(dict.fromkeys(operation.inputs)) for operation in operations]
         self._outputs = [operation.output for operation in operations]
         self._readers = [0] * len(sizes)
-        made_by: dict[int, int] = {}
+        made_by = {output: position for position, output in enumerate(self._outputs)}
         self._before = []
-        for position, inputs in enumerate(self._inputs):
-            for tensor in inputs:
-                self._readers[tensor] |= 1 << position
-            made_by[self._outputs[position]] = position
+        self._behind: list[list[int]] = [[] for _ in operations]
         for position, inputs in enumerate(self._inputs):
             sources = [made_by[tensor] for tensor in inputs if tensor in made_by]
             if any(source >= position for source in sources):
@@ -102,27 +99,38 @@ class _Graph:
                     f"expected operations in an order in which they can be done, but number {position} reads what "
                     f"number {max(sources)} makes"
                 )
-            self._before.append(functools.reduce(lambda bits, source: bits | 1 << source, sources, 0))
+            for tensor in inputs:
+                self._readers[tensor] |= 1 << position
+            for source in sources:
+                self._behind[source].append(position)
+            self._before.append(sum(1 << source for source in sources))
         self.all = (1 << len(operations)) - 1
         for tensor in kept:
             self._readers[tensor] |= 1 << len(operations)  # one that is never done
         given = set(range(len(sizes))) - set(made_by)
         live = sum(sizes[tensor] for tensor in given if self._readers[tensor])
-        self.start = _State(0, live, live, None)
+        ready = sum(1 << position for position, before in enumerate(self._before) if not before)
+        self.start = _State(0, ready, live, live, None)
 
     def following(self, state: _State) -> Iterator[_State]:
         """Yields the states after each operation that can be done."""
-        for position, before in enumerate(self._before):
-            if not state.done >> position & 1 and before & state.done == before:
-                yield self._after(state, position)
+        ready = state.ready
+        while ready:
+            position = (ready & -ready).bit_length() - 1
+            ready &= ready - 1
+            yield self._after(state, position)
 
     def _after(self, state: _State, position: int) -> _State:
         done, output = state.done | 1 << position, self._outputs[position]
+        ready = state.ready & ~(1 << position)
+        for behind in self._behind[position]:
+            if self._before[behind] & done == self._before[behind]:
+                ready |= 1 << behind
         during = state.live + self._sizes[output]
         freed = sum(self._sizes[t] for t in self._inputs[position] if not self._readers[t] & ~done)
         if not self._readers[output]:
             freed += self._sizes[output]
-        return _State(done, during - freed, max(state.peak, during), (position, state.last))
+        return _State(done, ready, during - freed, max(state.peak, during), (position, state.last))
 
     def settled(self, state: _State) -> _State:
         """Returns the state after all operations that cost nothing to do at once."""

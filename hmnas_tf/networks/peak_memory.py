@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import keras
@@ -20,8 +21,8 @@ IN_PLACE = (  # work value by value, so that the result can stand where the only
 )
 
 
-def peak_memory(model: keras.Model, value_bytes: int = 4, image_bytes: int = 4) -> int:
-    """Returns the bytes of the activations that one image needs at once, at most, in the best order of operations.
+def peak_values(model: keras.Model) -> int:
+    """Returns how many values of activations one image needs at once, at most, in the best order of operations.
 
     Each tensor has a place of its own while it is needed. Value by value, as a ReLU or a batch normalization
     works, nothing more is needed if nobody else reads the input: runtimes make them part of the operation before.
@@ -29,17 +30,13 @@ def peak_memory(model: keras.Model, value_bytes: int = 4, image_bytes: int = 4) 
 
     Args:
         model: functional, of stock layers.
-        value_bytes: of an activation.
-        image_bytes: of a value of the image that is given; if it is another number, a copy is made of it.
     """
-    operations, sizes, kept = _graph(model, value_bytes, image_bytes)
+    operations, sizes, kept = _graph(model)
     return best_order(operations, sizes, kept).peak
 
 
-def _graph(
-    model: keras.Model, value_bytes: int, image_bytes: int
-) -> tuple[list[Operation], list[int], list[int]]:
-    """Returns operations, sizes of tensors in bytes, and the tensors that are needed in the end."""
+def _graph(model: keras.Model) -> tuple[list[Operation], list[int], list[int]]:
+    """Returns operations, sizes of tensors in values, and the tensors that are needed in the end."""
     readers: dict[int, int] = {}
     for layer in model.layers:
         for tensor in _inputs(layer):
@@ -49,7 +46,7 @@ def _graph(
     numbers: dict[int, int] = {}  # of tensors, by their id
 
     def made(values: int, inputs: tuple[int, ...] = ()) -> int:
-        sizes.append(values * value_bytes)
+        sizes.append(values)
         if inputs:
             operations.append(Operation(inputs, len(sizes) - 1))
         return len(sizes) - 1
@@ -59,16 +56,17 @@ def _graph(
         values = math.prod(layer.output.shape[1:])
         if not inputs:
             number = made(values)
-            if image_bytes != value_bytes:
-                sizes[number] = values * image_bytes
-                number = made(values, (number,))
         elif isinstance(layer, IN_PLACE) and readers[id(layer.input)] == 1:
             (number,) = inputs
         else:
             if isinstance(layer, layers.SeparableConv2D):  # two operations with a tensor between
                 channels = layer.input.shape[-1] * layer.depth_multiplier
                 inputs = (made(values // layer.filters * channels, inputs),)
-            number = made(values, inputs)
+            if isinstance(layer, layers.Add):  # one after the other, as all runtimes here do
+                first, *others = inputs
+                number = functools.reduce(lambda sum_, other: made(values, (sum_, other)), others, first)
+            else:
+                number = made(values, inputs)
         numbers[id(layer.output)] = number
     return operations, sizes, [numbers[id(tensor)] for tensor in model.outputs]
 

@@ -44,10 +44,7 @@ def require_memory(run: Run, make: Callable[[], keras.Model]) -> None:
         network = network_of(run.folder, run.dataset, make())
     names = artifacts_of(config.formats, config.quantize)
     artifact = micro.NAME if micro.NAME in names else min(names, key=network.memory_bytes)
-    needed, asked = (
-        needed_by(network, artifact, config.max_memory_kb * KB),
-        f"max_memory_kb={config.max_memory_kb}",
-    )
+    needed, asked = needed_by(network, artifact), f"max_memory_kb={config.max_memory_kb}"
     run.say(f"memory: {needed / KB:,.1f} kB in {artifact}, of {config.max_memory_kb:,} kB asked for")
     if needed > config.max_memory_kb * KB:
         raise TooLargeError(
@@ -57,17 +54,10 @@ def require_memory(run: Run, make: Callable[[], keras.Model]) -> None:
         )
 
 
-def needed_by(network: Network, artifact: str, enough: int) -> int:
-    """Returns the bytes of memory that an artifact needs; the arena is tried out only if the activations have room.
-
-    Args:
-        network: to be exported.
-        artifact: key of `EXPORTERS`.
-        enough: bytes; if the activations alone need more, they are the answer.
-    """
-    needed = network.memory_bytes(artifact)
-    if artifact != micro.NAME or needed > enough:
-        return needed
+def needed_by(network: Network, artifact: str) -> int:
+    """Returns the bytes of memory that an artifact needs: activations, or the arena, which is tried out."""
+    if artifact != micro.NAME:
+        return network.memory_bytes(artifact)
     with tempfile.TemporaryDirectory() as folder:
         return micro.write_model(network.cargo("folded"), Path(folder))["arena_bytes"]
 

@@ -37,7 +37,7 @@ def graph_of(seed):
     return operations, random.integers(1, 20, 7).tolist(), [n for n in range(1, 7) if n not in read]
 
 
-@pytest.mark.parametrize("most_states", [2_000, 0])
+@pytest.mark.parametrize("most_states", [operation_order.MOST_STATES, 0])
 def test_no_order_needs_less(most_states, monkeypatch):
     """Against all orders of graphs of six operations; without the exact search nothing is claimed that is not so."""
     monkeypatch.setattr(operation_order, "MOST_STATES", most_states)
