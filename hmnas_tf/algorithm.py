@@ -21,6 +21,7 @@ from hmnas_tf.runs.budgeting import budgets_of, keep_budgets, pressure_of, withd
 from hmnas_tf.runs.construction import architecture, initial_network, measure_searched
 from hmnas_tf.runs.finetuning import fine_tuning, settle
 from hmnas_tf.runs.keras_defaults import own_defaults
+from hmnas_tf.runs.memory import require_memory
 from hmnas_tf.runs.opening import opened
 from hmnas_tf.runs.preflight import check, named
 from hmnas_tf.runs.processor import known_crashes
@@ -75,6 +76,7 @@ def run_stages(run: Run) -> SearchResult:
     genotype = architecture(run, supernet)
     with run.building("the derived network, to be fine-tuned"):
         network = initial_network(run, genotype, supernet)
+    require_memory(run, lambda: initial_network(run, genotype, supernet))
     fine_tune(run, genotype, network)  # line 12
     with precision("float32"):
         model = initial_network(run, genotype, supernet)

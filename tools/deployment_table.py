@@ -1,6 +1,7 @@
 """Measures every artifact of a finished run and writes docs/deployment_*.csv and the page's tables of them.
 
 python tools/deployment_table.py --workdir=runs/quickstart --into=docs/deployment.md
+python tools/deployment_table.py --workdir=runs/quickstart --into=docs/deployment.md --tables=memory
 
 Each artifact runs in its own runtime in a process of its own, one after the other, all of them in every round; times
 are medians over rounds, ratios are to the unfolded Keras model of the same run. All processes share one CPU core.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,22 @@ from absl import app, flags
 from measured_tables import INTO, publish, require_places, start
 
 from hmnas_tf.commands import recorded
+from hmnas_tf.console.names import require_known
 from hmnas_tf.console.paths import path_of
-from hmnas_tf.exporters import artifacts, clean_process
+from hmnas_tf.data import ImageDataset
+from hmnas_tf.exporters import artifacts, clean_process, micro
 from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.exporters.timing import LATENCY_RUNTIMES
 from hmnas_tf.networks.counting import size_of
 from hmnas_tf.networks.handmade import HAND_MADE, of_size
 from hmnas_tf.runs.latency import time_networks
 from hmnas_tf.runs.processor import processor
-from hmnas_tf.runs.publication import artifact_path, exported
+from hmnas_tf.runs.publication import artifact_path, exported, network_of
 from hmnas_tf.storage.run_folder import RunFolder
 
 FLAGS = flags.FLAGS
-TABLES = ("conditions", "networks", "artifacts", "rivals")
+TIMED = ("conditions", "networks", "artifacts", "rivals")
+TABLES = (*TIMED, "memory")
 
 
 def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[float, float]]:
@@ -50,17 +55,46 @@ def measured(folder: RunFolder, pixels: Path, rounds: int) -> dict[str, tuple[fl
     }
 
 
+def beside(folder: RunFolder) -> dict[str, keras.Model]:
+    """Returns a run's network and those made by hand that have as many multiply-adds at most."""
+    model = keras.models.load_model(artifact_path(folder.path, folder.results, "keras"), compile=False)
+    most = folder.results["derived"]["flops"]
+    shape, classes = model.inputs[0].shape[1:], model.outputs[0].shape[-1]
+    by_hand = {name: of_size(name, shape, classes, {"flops": most}) for name in HAND_MADE}
+    return {"searched": model, **by_hand}
+
+
+def memory(folder: RunFolder, dataset: ImageDataset) -> list[dict[str, Any]]:
+    """Returns the memory of the networks of `beside`, on a microcontroller too; nothing of it depends on training."""
+    rows = []
+    for name, model in beside(folder).items():
+        network = network_of(folder, dataset, model)
+        with tempfile.TemporaryDirectory() as place:
+            facts = micro.write_model(network.cargo("folded"), Path(place))
+        size = size_of(network.folded)
+        rows.append(
+            {
+                "network": name,
+                "parameters": size["params"],
+                "multiply-adds": size["flops"],
+                "activations of 32 bits, bytes": network.memory_bytes("litert"),
+                "of 8 bits, bytes": network.memory_bytes("micro"),
+                "arena, bytes": facts["arena_bytes"],
+                "of it tensors": facts["activations"],
+                "of it notes": facts["persistent"],
+                "flash, bytes": facts["flash_bytes"],
+                "operators": sum(operator["count"] for operator in facts["operators"]),
+            }
+        )
+    return rows
+
+
 def rivals(folder: RunFolder) -> list[dict[str, Any]]:
     """Returns the milliseconds of a run's network and of those made by hand that have as many multiply-adds at most.
 
     One image on one thread of each runtime, which runs all of them in turn; medians over its rounds.
     """
-    model = keras.models.load_model(artifact_path(folder.path, folder.results, "keras"), compile=False)
-    most = folder.results["derived"]["flops"]
-    shape, classes = model.inputs[0].shape[1:], model.outputs[0].shape[-1]
-    networks = {"searched": model}
-    for name in HAND_MADE:
-        networks[name] = of_size(name, shape, classes, {"flops": most})
+    networks = beside(folder)
     sizes = {name: size_of(network) for name, network in networks.items()}
     rows = {
         name: {"network": name, "parameters": size["params"], "multiply-adds": size["flops"]}
@@ -129,16 +163,23 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]!r} is no flag.")
     workdir = path_of(FLAGS.workdir, "workdir")
-    require_places(FLAGS.into, TABLES)
+    require_known("tables", FLAGS.tables, TABLES)
+    require_places(FLAGS.into, FLAGS.tables)
     dataset, folder = recorded.opened(workdir)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    with artifacts.stored(dataset.x_test[:64]) as pixels:
-        times = measured(folder, pixels, FLAGS.rounds)
-    publish(FLAGS.into, tables(folder.results, times, FLAGS.rounds) | {"rivals": rivals(folder)})
+    found: dict[str, list[dict[str, Any]]] = {}
+    if set(TIMED) & set(FLAGS.tables):
+        with artifacts.stored(dataset.x_test[:64]) as pixels:
+            times = measured(folder, pixels, FLAGS.rounds)
+        found = tables(folder.results, times, FLAGS.rounds) | {"rivals": rivals(folder)}
+    if "memory" in FLAGS.tables:
+        found["memory"] = memory(folder, dataset)
+    publish(FLAGS.into, {name: found[name] for name in FLAGS.tables})
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Run folder of a finished search.", required=True)
     flags.DEFINE_string("into", None, INTO)
+    flags.DEFINE_list("tables", TABLES, f"Comma list of the tables to make: {', '.join(TABLES)}.")
     flags.DEFINE_integer("rounds", 5, "How often each artifact is run.", lower_bound=1)
     start("deployment_table", main)

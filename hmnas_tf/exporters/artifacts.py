@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from hmnas_tf.exporters import clean_process, parity
 from hmnas_tf.exporters.contract import Cargo, Labelling
 from hmnas_tf.exporters.formats import EXPORTERS, FORMS, missing_requirements
 from hmnas_tf.exporters.parity import ArtifactError
+from hmnas_tf.networks.peak_memory import peak_values
 from hmnas_tf.runtimes.__main__ import BATCH
 from hmnas_tf.scoring.scores import scores_of
 
@@ -45,10 +47,26 @@ class Network:
     labelling: Labelling
     genotype: str
     calibration: np.ndarray
+    _peaks: dict[int, int] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def cargo(self, form: str) -> Cargo:
         """Returns one form of it: `trainable`, `folded` or `padded`."""
         return Cargo(getattr(self, form), self.labelling, self.genotype, self.calibration)
+
+    def memory_bytes(self, artifact: str) -> int:
+        """Returns the bytes of activations that one image needs at once in an artifact, see `peak_values`.
+
+        Where activations have fewer bytes than values of the image, a copy is made of it first.
+        """
+        exporter = EXPORTERS[artifact]
+        model = getattr(self, exporter.form)
+        if id(model) not in self._peaks:
+            self._peaks[id(model)] = peak_values(model)
+        needed = self._peaks[id(model)] * exporter.value_bytes
+        if exporter.image_bytes == exporter.value_bytes:
+            return needed
+        image = math.prod(self.labelling.image_shape)
+        return max(needed, image * (exporter.image_bytes + exporter.value_bytes))
 
     def logits(self, pixels: np.ndarray, say: Say = silent) -> np.ndarray:
         """Returns its logits, float32 [N, classes], of images, uint8 [N, H, W, C]; `say` shows how far it is."""
@@ -78,7 +96,8 @@ def export_all(
         expected: what `Network.logits` returns for the images, if that is known already.
 
     Returns:
-        For each artifact what `measure` returns, and its `path` relative to the run folder.
+        For each artifact what `measure` returns, its `path` relative to the run folder, `memory_bytes` (see
+        `Network.memory_bytes`), and its exporter's `figures`.
 
     Raises:
         ValueError: on arguments that do not fit together or a model that cannot be exported faithfully.
@@ -102,7 +121,12 @@ def export_all(
                 measured.update(measure(name, path, network.labelling, stored_pixels, labels, expected))
 
             path = exporter.write(cargo[exporter.form], Path(model_dir) / exporter.file_name, check)
-            results[name] = {"path": path.relative_to(Path(model_dir).parent).as_posix(), **measured}
+            results[name] = {
+                "path": path.relative_to(Path(model_dir).parent).as_posix(),
+                **measured,
+                "memory_bytes": network.memory_bytes(name),
+                **exporter.figures(path),
+            }
             say(
                 f"{name:<13}{results[name]['path']:<28}{measured['bytes']:>11,} bytes  "
                 f"test error {measured['test_error']:.2f} %"

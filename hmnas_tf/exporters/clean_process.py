@@ -54,6 +54,22 @@ def timed(runtime: str, folder: Path) -> Mapping[str, np.ndarray]:
         return _call("timing", (runtime, str(named)), f"{runtime}: cannot be timed")
 
 
+def micro_arena(model: Path) -> Mapping[str, np.ndarray]:
+    """Finds how much memory a model needs, see `hmnas_tf/runtimes/micro_interpreter.py`.
+
+    Args:
+        model: a file in TensorFlow Lite's format.
+
+    Returns:
+        `arena_bytes`, and of them `activations` and `persistent`.
+
+    Raises:
+        ArtifactError: with the last line that the process wrote, if it failed: it names an unknown operator.
+    """
+    with plainly(model) as named:
+        return _call("micro_interpreter", (str(named),), f"micro: {model.name} cannot be run")
+
+
 def _call(module: str, arguments: Sequence[str], failure: str) -> Mapping[str, np.ndarray]:
     """Runs a module of `hmnas_tf.runtimes`, whose last argument is the `.npz` file of what it finds."""
     place = str(Path(__file__).parents[2])  # of the package

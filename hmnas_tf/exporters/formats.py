@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hmnas_tf.exporters import contract, keras_model, litert, onnx_model, parity, saved_model
+from hmnas_tf.exporters import contract, keras_model, litert, micro, onnx_model, parity, saved_model
 from hmnas_tf.exporters.contract import Cargo, Labelling
 
 FORMS = ("trainable", "folded", "padded")
@@ -33,6 +33,9 @@ class Exporter:
         tolerance: largest difference of a logit from the model's over the largest logit; None judges by test error.
         compare: called with (what else the runtime found, the model's logits of the images it showed, labelling).
         missing: messages about packages that are not installed; [] when it can be written here.
+        value_bytes: of an activation, while it runs.
+        image_bytes: of a value of the image that it is given.
+        figures: called with what was written; returns what `results.json` has of it besides.
     """
 
     file_name: str
@@ -43,6 +46,9 @@ class Exporter:
     tolerance: float | None = parity.TOLERANCE
     compare: Callable[[Mapping[str, np.ndarray], np.ndarray, Labelling], None] = lambda *arguments: None
     missing: Callable[[], list[str]] = list
+    value_bytes: int = 4
+    image_bytes: int = 4
+    figures: Callable[[Path], dict[str, int]] = lambda path: {}
 
 
 def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
@@ -121,6 +127,7 @@ EXPORTERS: dict[str, Exporter] = {
         onnx_model.export_int8,
         purpose="onnxruntime with 8-bit weights and activations",
         tolerance=None,
+        value_bytes=1,
         **_ONNX,
     ),
     "litert": Exporter(
@@ -139,6 +146,19 @@ EXPORTERS: dict[str, Exporter] = {
         _LITERT,
         "LiteRT with 8-bit weights and activations",
         tolerance=None,
+        value_bytes=1,
+    ),
+    "micro": Exporter(
+        "micro",
+        micro.export_micro,
+        "micro_folder",
+        "microcontrollers, as a file and as C",
+        tolerance=None,
+        compare=micro.compare,
+        missing=micro.missing_packages,
+        value_bytes=1,
+        image_bytes=1,
+        figures=micro.figures,
     ),
 }
 FORMATS: dict[str, tuple[str, ...]] = {  # what a user asks for
@@ -146,6 +166,7 @@ FORMATS: dict[str, tuple[str, ...]] = {  # what a user asks for
     "saved_model": ("saved_model",),
     "onnx": ("onnx", "onnx_mobile"),
     "litert": ("litert", "litert_fp16"),
+    "micro": ("micro",),
 }
 QUANTIZATIONS: dict[str, dict[str, str]] = {  # what each adds to a format
     "none": {},

@@ -60,13 +60,7 @@ def export_litert(cargo: Cargo, path: Path, check: contract.Check, precision: Pr
     Raises:
         ArtifactError: from `check`; `path` is then unchanged.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        _write_servable(cargo, folder)
-        # Not from_concrete_functions, which with Keras 3 writes a file without weights and says nothing.
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        precision(converter, cargo)
-        with _quiet():
-            content = converter.convert()
+    content = converted(cargo, precision)
     with atomic.replacing(path) as temporary:
         temporary.write_bytes(content)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -74,6 +68,17 @@ def export_litert(cargo: Cargo, path: Path, check: contract.Check, precision: Pr
             archive.writestr("labels.txt", "".join(f"{name}\n" for name in cargo.labelling.class_names))
         check(temporary)
     return path
+
+
+def converted(cargo: Cargo, precision: Precision) -> bytes:
+    """Returns a model for batches of 1 in TensorFlow Lite's format, without its labelling."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_servable(cargo, folder)
+        # Not from_concrete_functions, which with Keras 3 writes a file without weights and says nothing.
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        precision(converter, cargo)
+        with _quiet():
+            return converter.convert()
 
 
 def _write_servable(cargo: Cargo, folder: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from hmnas_tf.reporting.elements import Html, code, element, joined, table
@@ -23,6 +25,14 @@ def link(path: str) -> Html:
     return element("a", path, href=quote(path))
 
 
+def memory(found: Mapping[str, Any]) -> str:
+    """Returns the memory that one image needs in an artifact, "" if an older version has not measured it."""
+    if "memory_bytes" not in found:
+        return ""
+    arena = f", arena {size(found['arena_bytes'])}" if "arena_bytes" in found else ""
+    return f"{size(found['memory_bytes'])}{arena}"
+
+
 def files(facts: Facts) -> Html:
     """Returns the exported artifacts with their measurements, and the other files."""
     parts: list[object] = []
@@ -38,6 +48,7 @@ def files(facts: Facts) -> Html:
                 percent(found["scores"]["calibration_error"]) if "scores" in found else "",
                 f"{found['max_abs_difference']:.1e}" if "max_abs_difference" in found else "",
                 f"{1e3 * found['seconds']['batch_1']:.2f} ms" if "seconds" in found else "",
+                memory(found),
             )
             for name, found in facts.results["artifacts"].items()
         ]
@@ -51,6 +62,7 @@ def files(facts: Facts) -> Html:
             "Calibration",
             "Difference",
             "One image",
+            "Memory",
         )
         parts.append(table("The network in each format", columns, rows, words=2))
         parts.append(
@@ -58,7 +70,9 @@ def files(facts: Facts) -> Html:
                 "p",
                 "Each file was run on the test images by its own runtime. Gzip is the size of a compressed download, "
                 "the difference the largest of any logit from the trained network's; times are of the machine below. "
-                "Macro F1 and calibration error are explained with the classes.",
+                "Macro F1 and calibration error are explained with the classes. Memory is what the activations of one "
+                "image need at once in the best order of operations, without weights; an arena is all that an "
+                "interpreter for microcontrollers needs.",
             )
         )
     others = [(link(name), FILES[name]) for name in FILES if name in facts.files]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.notices import tell
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
 from hmnas_tf.exporters.contract import labelling_of
-from hmnas_tf.exporters.formats import artifacts_of, missing_requirements
+from hmnas_tf.exporters.formats import EXPORTERS, artifacts_of, missing_requirements
+from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.networks.handmade import HAND_MADE
+from hmnas_tf.networks.supernet import make_stems
 from hmnas_tf.runs.choices import check_names
 from hmnas_tf.runs.teaching import load_teacher
 from hmnas_tf.space.genotype import Genotype
@@ -54,9 +57,25 @@ def check(config: Config, dataset: ImageDataset) -> None:
             f"images of {smallest} pixels are too small for this network, which needs {least}: pass --image_size or "
             "fewer cells."
         )
+    if config.max_memory_kb:
+        _check_memory(config, topology, dataset.image_shape)
     if config.auxiliary_weight:
         cell = auxiliary_cell(topology.cells)
         check_auxiliary([topology.pixels(cell, size) for size in dataset.image_shape[:2]])
+
+
+def _check_memory(config: Config, topology: Topology, image_shape: tuple[int, int, int]) -> None:
+    """Refuses a limit that the first convolution exceeds, which needs its input and its output at once."""
+    stem = make_stems(topology, config.threshold)[0]
+    height, width = (halved(size, stem.strides) for size in image_shape[:2])
+    values = math.prod(image_shape) + height * width * stem.filters[0]
+    least = values * min(EXPORTERS[n].value_bytes for n in artifacts_of(config.formats, config.quantize))
+    if least > 1000 * config.max_memory_kb:
+        raise ValueError(
+            f"max_memory_kb={config.max_memory_kb} cannot be met: the first convolution of this search alone needs "
+            f"{least / 1000:,.1f} kB. Ask for more, or take a smaller --initial_channels or --image_size, or 8 bits "
+            "(--formats=micro or --quantize=int8)."
+        )
 
 
 def check_training(config: Config, dataset: ImageDataset) -> None:

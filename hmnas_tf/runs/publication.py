@@ -59,7 +59,7 @@ def publish(run: Run, model: keras.Model) -> np.ndarray:
     """
     config = run.config
     write_hyperparameters(run.folder.tensorboard, config, run.folder.results)
-    network = _network(run.folder, run.dataset, model)
+    network = network_of(run.folder, run.dataset, model)
     names = artifacts_of(["keras", *config.formats], config.quantize)
     logits = network.logits(run.dataset.x_test)
     with run.spent.on("writing and checking the files"):
@@ -109,7 +109,7 @@ def export(
     names = artifacts_of(formats, quantize)
     folder.refuse_other_data(dataset.describe())
     path = artifact_path(folder.path, folder.results, "keras")
-    network = _network(folder, dataset, keras.models.load_model(path, compile=False))
+    network = network_of(folder, dataset, keras.models.load_model(path, compile=False))
     with held(folder.path):
         written = _export(folder, dataset, network, names, say)
         derived = folder.results.get("derived", {}) | {"folded": counting.size_of(network.folded)}
@@ -169,7 +169,14 @@ def _genotype(folder: RunFolder) -> Genotype:
     return Genotype.loads(folder.genotype.read_text(encoding="utf-8"))
 
 
-def _network(folder: RunFolder, dataset: ImageDataset, model: keras.Model) -> artifacts.Network:
+def network_of(folder: RunFolder, dataset: ImageDataset, model: keras.Model) -> artifacts.Network:
+    """Returns a run's network with all that its artifacts are made of.
+
+    Args:
+        folder: of the run, with its genotype.
+        dataset: whose training images give the ranges of 8 bits.
+        model: derived, float32.
+    """
     chosen = np.linspace(0, len(dataset.x_train) - 1, artifacts.CALIBRATION_IMAGES).astype(int)
     folded = fold(model)
     return artifacts.Network(

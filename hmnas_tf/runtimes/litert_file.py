@@ -8,16 +8,26 @@ import numpy as np
 from hmnas_tf.runtimes.archive import read_labelling
 
 
-def _interpreter(path, threads):
+def interpreter(path, threads, *, reference=False):
+    """Returns LiteRT's interpreter of a file.
+
+    Args:
+        path: of the file.
+        threads: that one image may use; 0 is as many as it likes.
+        reference: take the kernels of reference, which are slow and round as is specified.
+    """
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
         import tensorflow
 
-        Interpreter = tensorflow.lite.Interpreter
+        Interpreter, OpResolverType = tensorflow.lite.Interpreter, tensorflow.lite.experimental.OpResolverType
+    kernels = OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's is to be removed some day
-        return Interpreter(model_path=str(path), num_threads=threads or None)
+        return Interpreter(
+            model_path=str(path), num_threads=threads or None, experimental_op_resolver_type=kernels
+        )
 
 
 class Artifact:
@@ -33,7 +43,7 @@ class Artifact:
 
     def __init__(self, path, threads=0):
         self.labelling = read_labelling(path)
-        self._open = functools.partial(_interpreter, path, threads)
+        self._open = functools.partial(interpreter, path, threads)
         self._run = self._open().get_signature_runner("serving_default")
         self._shape = tuple(self._run.get_input_details()["image"]["shape"])
 

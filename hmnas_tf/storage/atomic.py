@@ -96,6 +96,44 @@ def write_json(path: str | os.PathLike, obj: Any) -> None:
     write_text(path, json.dumps(obj, indent=2, allow_nan=False) + "\n")
 
 
+@contextlib.contextmanager
+def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a new folder beside `path` and gives it that name once the block has succeeded.
+
+    A folder that stands at `path` steps aside first and is removed behind it: who looks finds the old folder, for a
+    moment none, or the new one, and never a part of either. A block that raises leaves what stood there untouched.
+
+    Args:
+        path: where the folder shall appear; missing folders above it are made.
+
+    Yields:
+        An empty folder, beside `path`.
+
+    Raises:
+        OSError: when it cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(6)
+    temporary, aside = (path.with_name(f".{path.name}-{mark}{ending}") for ending in ("", "-old"))
+    temporary.mkdir()
+    try:
+        yield temporary
+        _flush_all(temporary)
+        if path.exists():
+            os.rename(path, aside)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if aside.exists():
+                os.rename(aside, path)
+            raise
+        _flush(path.parent)
+    finally:
+        for folder in (temporary, aside):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def publish_directory(write: Callable[[Path], None], base: str | os.PathLike) -> Path:
     """Writes a folder and publishes it as the next free integer version `base/N`.
 
@@ -119,9 +157,7 @@ def publish_directory(write: Callable[[Path], None], base: str | os.PathLike) ->
     try:
         temporary.chmod(0o755)  # mkdtemp makes 0700, which a server under another user cannot read
         write(temporary)
-        for folder, _, files in os.walk(temporary):
-            for name in (*files, "."):
-                _flush(Path(folder, name))
+        _flush_all(temporary)
         target = _rename_to_next_version(temporary, base)
         _flush(base)
         return target
@@ -143,6 +179,13 @@ def _rename_to_next_version(temporary: Path, base: Path) -> Path:
                 raise
         else:
             return target
+
+
+def _flush_all(folder: Path) -> None:
+    """Forces all that a folder holds to the disk."""
+    for inside, _, files in os.walk(folder):
+        for name in (*files, "."):
+            _flush(Path(inside, name))
 
 
 def _flush(path: Path) -> None:

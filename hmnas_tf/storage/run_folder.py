@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ NUMBERS = {  # that every entry of these parts of `results.json` has
 }
 # Parts that have entries, where they are there.
 OBJECTS = ("dataset", "versions", "machine", "derived", *NUMBERS)
+LIMITS = ("max_memory_kb",)  # flags of which nothing that is computed depends: they refuse, or do not
 PATHS = frozenset(field.name for field in dataclasses.fields(Config) if field.metadata["path"])
 
 
@@ -49,7 +50,11 @@ class RunFolder:
         self._is_new = not flags.exists()
         # A flag that was not there when the run began did what its default does.
         refuse_other_flags(
-            flags, lines, defaults=flag_lines(Config(), self.path), moved=description is not None
+            flags,
+            lines,
+            defaults=flag_lines(Config(), self.path),
+            moved=description is not None,
+            free=LIMITS,
         )
         if description is not None:
             self.refuse_other_data(description)
@@ -192,7 +197,12 @@ def read_flag_lines(path: Path) -> list[str]:
 
 
 def refuse_other_flags(
-    path: Path, lines: Sequence[str], *, defaults: Sequence[str] = (), moved: bool = False
+    path: Path,
+    lines: Sequence[str],
+    *,
+    defaults: Sequence[str] = (),
+    moved: bool = False,
+    free: Collection[str] = (),
 ) -> None:
     """Refuses to go on in a folder, which may be another one than before, with other flags.
 
@@ -201,6 +211,7 @@ def refuse_other_flags(
         lines: `--name=value`, with `--workdir`.
         defaults: the same of flags that the file may lack, because it is of an earlier version.
         moved: whether the images may lie elsewhere, because their content is compared.
+        free: flags that may differ.
 
     Raises:
         ValueError: if the folder belongs to a run with other flags, naming them.
@@ -211,7 +222,7 @@ def refuse_other_flags(
     differing = [
         f"{name} was {old.get(name)!r}, now {value!r}"
         for name, value in flag_values(lines).items()
-        if name != "workdir" and not _agree(name, old.get(name), value, moved)
+        if name not in {"workdir", *free} and not _agree(name, old.get(name), value, moved)
     ]
     if differing:
         raise ValueError(

@@ -97,10 +97,12 @@ def test_damaged_artifacts_are_named_and_the_others_evaluated(copied):
 
 def test_a_run_is_exported_again_in_other_formats(copied):
     before = results_of(copied)["artifacts"]
-    process = command("export", f"--workdir={copied}", "--formats=saved_model,litert", "--quantize=none,int8")
+    process = command(
+        "export", f"--workdir={copied}", "--formats=saved_model,litert,micro", "--quantize=none,int8"
+    )
     assert process.returncode == 0, process.stderr
     after = results_of(copied)["artifacts"]
-    assert list(after) == [*before, "litert_int8"]
+    assert list(after) == [*before, "micro", "litert_int8"]
     assert after["saved_model"]["path"] == "model/saved_model/2"
     assert (copied / "model/saved_model/1/saved_model.pb").exists()
     assert (copied / "model/model_int8.tflite").exists()
@@ -108,9 +110,11 @@ def test_a_run_is_exported_again_in_other_formats(copied):
         name: before[name] for name in ("keras", "keras_folded", "onnx", "onnx_mobile")
     }
     assert results_of(copied)["stages"] == results_of(copied)["stages"]
-    process = command("evaluate", f"--workdir={copied}", "--artifact=saved_model,litert")
+    shown = re.findall(r"^micro +model/micro .* test error ([\d.]+) %", process.stdout, re.MULTILINE)
+    process = command("evaluate", f"--workdir={copied}", "--artifact=saved_model,litert,micro")
     assert process.returncode == 0, process.stderr
-    assert process.stdout.count("test error") == 4
+    assert process.stdout.count("test error") == 5
+    assert shown == re.findall(r"^micro +test error +([\d.]+) %", process.stdout, re.MULTILINE)
 
 
 def test_files_are_predicted_and_bad_ones_named(exported, patterns, tmp_path):

@@ -30,6 +30,7 @@ PUBLISHED = {
     "litert": "model/model.tflite",
     "litert_fp16": "model/model_fp16.tflite",
     "litert_int8": "model/model_int8.tflite",
+    "micro": "model/micro",
 }
 
 
@@ -55,6 +56,8 @@ def test_measures(name, exported, images, logits):
         "max_abs_difference",
         "relative_difference",
         "test_error",
+        "memory_bytes",
+        *(("flash_bytes", "arena_bytes") if name == "micro" else ()),
     }
     assert result["path"] == PUBLISHED[name]
     path = run / result["path"]
@@ -238,7 +241,7 @@ def test_what_is_asked_for():
     asked = formats.artifacts_of(formats.FORMATS, formats.QUANTIZATIONS)
     assert sorted(asked) == sorted(EXPORTERS)
     with pytest.raises(
-        ValueError, match="^formats: expected some of keras, litert, onnx, saved_model, received h5$"
+        ValueError, match="^formats: expected some of keras, litert, micro, onnx, saved_model, received h5$"
     ):
         formats.artifacts_of(["keras", "h5"], ["none"])
     with pytest.raises(ValueError, match="^formats: .*received nothing$"):
@@ -270,17 +273,29 @@ def test_extras_are_imported_only_when_they_are_used():
         for node in ast.parse(file.read_text()).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            extras = {"tf2onnx", "onnx", "onnxruntime", "ai_edge_litert", "tensorflow_serving"}
+            extras = {
+                "tf2onnx",
+                "onnx",
+                "onnxruntime",
+                "ai_edge_litert",
+                "tensorflow_serving",
+                "tflite_micro",
+            }
             assert not {name.split(".")[0] for name in names} & extras, file.name
 
 
+def weights_of(path):
+    """Returns the file of an artifact that has its weights."""
+    return next(file for kind in ("data-00000-of-00001", "tflite") for file in path.rglob(f"*.{kind}"))
+
+
 def truncate(path):
-    target = next(path.rglob("*.data-00000-of-00001")) if path.is_dir() else path
+    target = weights_of(path) if path.is_dir() else path
     target.write_bytes(target.read_bytes()[: target.stat().st_size // 2])
 
 
 def flip_a_bit(path):
-    target = next(path.rglob("*.data-00000-of-00001")) if path.is_dir() else path
+    target = weights_of(path) if path.is_dir() else path
     content = bytearray(target.read_bytes())
     content[len(content) // 2] ^= 1
     target.write_bytes(bytes(content))

@@ -69,7 +69,7 @@ def test_module_names_our_python_and_our_packages():
 
 def test_every_package_of_build_has_the_version_of_pyproject():
     assert list(VERSIONS) == sorted(VERSIONS)
-    tested = re.findall(r'^    "([\w.-]+)[=<>~][^"]*", +# (\d[\d.]*\d)', PYPROJECT, re.MULTILINE)
+    tested = re.findall(r'^    "([\w.-]+)[=<>~][^"]*", +# (\d[\w.]*\w)', PYPROJECT, re.MULTILINE)
     tested = {canonical(name): version for name, version in tested}
     for name in map(canonical, LABELS):
         assert VERSIONS[name] == tested[name], f"{name} in tools/bazel_requirements.txt"

@@ -27,6 +27,7 @@ NEEDS = (  # `<!-- needs ... -->` before a block: why no test runs it
     "a GPU",
     "a download",
     "a finished run",
+    "a phone",
     "a second run",
     "a server",
     "an idle machine",

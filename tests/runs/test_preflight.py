@@ -49,6 +49,11 @@ GIVEN = dict(initial_weights="random", genotype="DARTS_V1")
             "genotype='DARTS_V3' is neither a file .* nor one of DARTS_V1",
         ),
         (dict(stem="vgg"), {}, "stem='vgg'"),
+        (
+            dict(max_memory_kb=53),
+            {},
+            "max_memory_kb=53 cannot be met: the first convolution .* needs 53.2 kB",
+        ),
         (dict(initial_weights="old"), {}, "initial_weights='old': 'old' is none of inherited, random"),
     ],
 )
@@ -59,7 +64,15 @@ def test_what_cannot_work_is_refused(changes, dataset, words):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, dict(auxiliary_weight=0.4), dict(search_classes=2), GIVEN, dict(GIVEN, batch_size=1000)],
+    [
+        {},
+        dict(auxiliary_weight=0.4),
+        dict(search_classes=2),
+        GIVEN,
+        dict(GIVEN, batch_size=1000),
+        dict(max_memory_kb=54),
+        dict(max_memory_kb=14, formats=("litert",), quantize=("int8",)),
+    ],
     ids=str,
 )
 def test_what_can_work_is_let_through(changes):

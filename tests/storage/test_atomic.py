@@ -71,6 +71,40 @@ def test_replacing_leaves_the_old_file_and_nothing_else_after_an_exception(error
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
+def test_a_folder_is_replaced_whole(tmp_path):
+    path = tmp_path / "model" / "micro"
+    for content in ("old", "new"):
+        with atomic.replacing_directory(path) as temporary:
+            assert temporary.parent == path.parent
+            (temporary / content).write_text(content)
+            assert os.listdir(path) == ["old"] if content == "new" else not path.exists()
+        assert os.listdir(path) == [content]
+        assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(path.parent.stat().st_mode)
+    assert os.listdir(path.parent) == ["micro"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_folder_stays_as_it_was_after_an_exception(error, tmp_path, monkeypatch):
+    path = tmp_path / "micro"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(error), atomic.replacing_directory(path) as temporary:
+        (temporary / "half").write_text("")
+        raise error
+    rename = os.rename
+
+    def fail(source, target):
+        if target == path and "-old" not in source.name:
+            raise OSError("no room")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="no room"), atomic.replacing_directory(path) as temporary:
+        (temporary / "new").write_text("")
+    assert os.listdir(tmp_path) == ["micro"]
+    assert os.listdir(path) == ["old"]
+
+
 def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_text("old")

@@ -90,6 +90,13 @@ def test_all_differing_flags_are_named_and_no_other(tmp_path):
     assert str(caught.value).count(" was ") == 2
 
 
+def test_a_limit_on_which_nothing_depends_may_be_another(tmp_path):
+    RunFolder(tmp_path, Config(max_memory_kb=20))
+    RunFolder(tmp_path, Config(max_memory_kb=30))
+    assert "--max_memory_kb=30" in (tmp_path / "run.flags").read_text(encoding="utf-8").splitlines()
+    refused(tmp_path, Config(max_memory_kb=40, cells=5), "(cells was '3', now '5')")
+
+
 def test_a_flag_that_the_file_does_not_know_has_had_its_default(tmp_path):
     """So that a newer version with more flags can go on with an older run."""
     RunFolder(tmp_path, Config())
