@@ -96,6 +96,40 @@ def write_json(path: str | os.PathLike, obj: Any) -> None:
     write_text(path, json.dumps(obj, indent=2, allow_nan=False) + "\n")
 
 
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a new folder, which becomes `path`, with what the block has put into it, once the block has succeeded.
+
+    A folder cannot be renamed onto one that has files. So the old one is renamed first, and for a moment there is none:
+    a process that is killed just then leaves both in a folder beside `path` whose name starts with a dot.
+
+    Args:
+        path: where the folder shall appear; one that exists is replaced with all its files.
+
+    Yields:
+        An empty folder of the same name, elsewhere in the same file system.
+
+    Raises:
+        OSError: when the folder cannot be written or the disk is full; what stood at `path` before is still there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
+        fresh, old = Path(beside, path.name), Path(beside, "replaced")
+        fresh.mkdir()
+        yield fresh
+        _flush_all(fresh)
+        try:
+            if path.exists():
+                os.rename(path, old)
+            os.rename(fresh, path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                os.rename(old, path)
+            raise
+        _flush(path.parent)
+
+
 def publish_directory(write: Callable[[Path], None], base: str | os.PathLike) -> Path:
     """Writes a folder and publishes it as the next free integer version `base/N`.
 
@@ -119,9 +153,7 @@ def publish_directory(write: Callable[[Path], None], base: str | os.PathLike) ->
     try:
         temporary.chmod(0o755)  # mkdtemp makes 0700, which a server under another user cannot read
         write(temporary)
-        for folder, _, files in os.walk(temporary):
-            for name in (*files, "."):
-                _flush(Path(folder, name))
+        _flush_all(temporary)
         target = _rename_to_next_version(temporary, base)
         _flush(base)
         return target
@@ -143,6 +175,13 @@ def _rename_to_next_version(temporary: Path, base: Path) -> Path:
                 raise
         else:
             return target
+
+
+def _flush_all(folder: Path) -> None:
+    """Forces a folder, and all that is in it, to the disk."""
+    for inner, _, files in os.walk(folder):
+        for name in (*files, "."):
+            _flush(Path(inner, name))
 
 
 def _flush(path: Path) -> None:
