@@ -45,9 +45,10 @@ def run(workdir: Path) -> int:
 def line(artifact: str, outcome: dict[str, Any]) -> str:
     """Returns what is shown of a sound artifact."""
     seconds = outcome["seconds"]
+    runtime = f"  ({outcome['checked_with']})" if "checked_with" in outcome else ""
     return (
         f"{artifact:<13} test error {outcome['test_error']:6.2f} %  batch of 1 "
-        f"{1e3 * seconds['batch_1']:8.2f} ms  batch of 32 {1e3 * seconds['batch_32']:8.2f} ms"
+        f"{1e3 * seconds['batch_1']:8.2f} ms  batch of 32 {1e3 * seconds['batch_32']:8.2f} ms{runtime}"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hmnas_tf.exporters import contract, keras_model, litert, onnx_model, parity, saved_model
+from hmnas_tf.exporters import contract, keras_model, litert, onnx_model, parity, saved_model, web
 from hmnas_tf.exporters.contract import Cargo, Labelling
 
 FORMS = ("trainable", "folded", "padded")
@@ -33,6 +33,8 @@ class Exporter:
         tolerance: largest difference of a logit from the model's over the largest logit; None judges by test error.
         compare: called with (what else the runtime found, the model's logits of the images it showed, labelling).
         missing: messages about packages that are not installed; [] when it can be written here.
+        suits: called with a labelling; raises ValueError if it cannot be written for such a network.
+        shown_by: a command that shows it to a person, with `{path}` for its place; "" if there is none.
     """
 
     file_name: str
@@ -43,6 +45,8 @@ class Exporter:
     tolerance: float | None = parity.TOLERANCE
     compare: Callable[[Mapping[str, np.ndarray], np.ndarray, Labelling], None] = lambda *arguments: None
     missing: Callable[[], list[str]] = list
+    suits: Callable[[Labelling], None] = lambda labelling: None
+    shown_by: str = ""
 
 
 def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
@@ -77,6 +81,8 @@ def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
 def missing_requirements(artifacts: Iterable[str]) -> list[str]:
     """Says before a training of days whether its artifacts can be written at the end; imports nothing.
 
+    What has to be fetched is fetched now: there may be no network at the end.
+
     Args:
         artifacts: keys of `EXPORTERS`.
 
@@ -84,6 +90,16 @@ def missing_requirements(artifacts: Iterable[str]) -> list[str]:
         One-line messages with the command that installs what is missing; [] when nothing is.
     """
     return list(dict.fromkeys(message for name in artifacts for message in EXPORTERS[name].missing()))
+
+
+def require_suitable(artifacts: Iterable[str], labelling: Labelling) -> None:
+    """Refuses artifacts, keys of `EXPORTERS`, that cannot be written for the images of a data set.
+
+    Raises:
+        ValueError: naming what is expected of the images.
+    """
+    for name in artifacts:
+        EXPORTERS[name].suits(labelling)
 
 
 _ONNX: dict[str, Any] = {"form": "padded", "runtime": "onnx_file", "missing": onnx_model.missing_packages}
@@ -140,12 +156,24 @@ EXPORTERS: dict[str, Exporter] = {
         "LiteRT with 8-bit weights and activations",
         tolerance=None,
     ),
+    "web": Exporter(
+        "web",
+        web.export_web,
+        "web_folder",
+        "a page that classifies pictures in a browser",
+        form="padded",
+        compare=web.compare,
+        missing=web.missing,
+        suits=web.require_pictures,
+        shown_by="python -m http.server --directory {path}",
+    ),
 }
 FORMATS: dict[str, tuple[str, ...]] = {  # what a user asks for
     "keras": ("keras", "keras_folded"),
     "saved_model": ("saved_model",),
     "onnx": ("onnx", "onnx_mobile"),
     "litert": ("litert", "litert_fp16"),
+    "web": ("web",),
 }
 QUANTIZATIONS: dict[str, dict[str, str]] = {  # what each adds to a format
     "none": {},
