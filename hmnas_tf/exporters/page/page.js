@@ -88,7 +88,7 @@ function bar(name, share) {
   const length = make("span", { className: "length" });
   length.style.inlineSize = `${100 * share}%`;
   const track = make("span", { className: "track", ariaHidden: "true" }, length);
-  return make("li", {}, make("span", { className: "name", dir: "auto" }, name), ` ${percent(share)}`, track);
+  return make("li", {}, make("span", { className: "name", dir: "auto" }, name), make("span", {}, percent(share)), track);
 }
 
 /** Returns the picture that the network was shown. */
