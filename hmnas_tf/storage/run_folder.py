@@ -81,6 +81,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def card(self) -> Path:
+        """What a stranger must know of the network, in Markdown."""
+        return self.model / "README.md"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of event files."""
         return self.path / "tensorboard"
