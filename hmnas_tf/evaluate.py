@@ -45,10 +45,11 @@ def run(workdir: Path) -> int:
 def line(artifact: str, outcome: dict[str, Any]) -> str:
     """Returns what is shown of a sound artifact."""
     seconds, scores = outcome["seconds"], outcome["scores"]
+    runtime = f"  ({outcome['checked_with']})" if "checked_with" in outcome else ""
     return (
         f"{artifact:<13} test error {outcome['test_error']:6.2f} %  macro F1 {scores['macro']['f1']:6.2f} %  "
         f"calibration error {scores['calibration_error']:5.2f} %  "
-        f"batch of 1 {1e3 * seconds['batch_1']:8.2f} ms  batch of 32 {1e3 * seconds['batch_32']:8.2f} ms"
+        f"batch of 1 {1e3 * seconds['batch_1']:8.2f} ms  batch of 32 {1e3 * seconds['batch_32']:8.2f} ms{runtime}"
     )
 
 

@@ -9,6 +9,7 @@ from absl import flags
 from hmnas_tf import command_line
 from hmnas_tf.command_line import FLAGS, say
 from hmnas_tf.commands import recorded
+from hmnas_tf.commands.rewriting import rewrite_report
 from hmnas_tf.console.ending import start_and_end
 from hmnas_tf.console.names import require_known
 from hmnas_tf.runs.choices import LISTS
@@ -46,6 +47,7 @@ def run(workdir: Path) -> None:
     artifacts_of(FLAGS.formats, FLAGS.quantize)  # a wrong word is told before the images are read
     dataset, folder = recorded.images(config, say), RunFolder(workdir)
     export(folder, dataset, FLAGS.formats, FLAGS.quantize, say)
+    rewrite_report("export", workdir, config, lambda: dataset)
 
 
 def main() -> None:

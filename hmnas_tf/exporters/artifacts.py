@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import shlex
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -131,6 +132,10 @@ def export_all(
                 f"{name:<13}{results[name]['path']:<28}{measured['bytes']:>11,} bytes  "
                 f"test error {measured['test_error']:.2f} %"
             )
+            if "checked_with" in measured:
+                say(f"{name}: checked with {measured['checked_with']}")
+            if exporter.shown_by:
+                say(f"{name}: look at it with {exporter.shown_by.format(path=shlex.quote(str(path)))}")
     return results
 
 
@@ -156,6 +161,7 @@ def measure(
         `bytes`, `gzip_bytes` (level 6: what a compressed download costs), `sha256` of names and contents, `test_error`
         in percent, its `scores`, `seconds` of a batch of 1 and of 32 and, if there is something to compare with,
         `max_abs_difference` from the model's logits and `relative_difference` (the same over the largest logit).
+        `checked_with` where one artifact has several runtimes: the one that ran it.
 
     Raises:
         ArtifactError: if it cannot be run, has other labels, or differs from the model.
@@ -175,6 +181,8 @@ def measure(
         "scores": scores_of(labels, logits),
     }
     result["seconds"] = {"batch_1": float(found["seconds"][1]), "batch_32": float(found["seconds"][2])}
+    if "checked_with" in found:
+        result["checked_with"] = str(found["checked_with"])
     if expected is not None:
         if exporter.tolerance is None:
             absolute, relative = parity.require_similar_error(artifact, expected, logits, labels)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hmnas_tf.exporters import contract, keras_model, litert, micro, onnx_model, parity, saved_model
+from hmnas_tf.exporters import contract, keras_model, litert, micro, onnx_model, parity, saved_model, web
 from hmnas_tf.exporters.contract import Cargo, Labelling
 
 FORMS = ("trainable", "folded", "padded")
@@ -36,6 +36,8 @@ class Exporter:
         value_bytes: of an activation, while it runs.
         image_bytes: of a value of the image that it is given.
         figures: called with what was written; returns what `results.json` has of it besides.
+        suits: called with a labelling; raises ValueError if it cannot be written for such a network.
+        shown_by: a command that shows it to a person, with `{path}` for its place; "" if there is none.
     """
 
     file_name: str
@@ -49,6 +51,8 @@ class Exporter:
     value_bytes: int = 4
     image_bytes: int = 4
     figures: Callable[[Path], dict[str, int]] = lambda path: {}
+    suits: Callable[[Labelling], None] = lambda labelling: None
+    shown_by: str = ""
 
 
 def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
@@ -83,6 +87,8 @@ def artifacts_of(formats: Iterable[str], quantize: Iterable[str]) -> list[str]:
 def missing_requirements(artifacts: Iterable[str]) -> list[str]:
     """Says before a training of days whether its artifacts can be written at the end; imports nothing.
 
+    What has to be fetched is fetched now: there may be no network at the end.
+
     Args:
         artifacts: keys of `EXPORTERS`.
 
@@ -90,6 +96,16 @@ def missing_requirements(artifacts: Iterable[str]) -> list[str]:
         One-line messages with the command that installs what is missing; [] when nothing is.
     """
     return list(dict.fromkeys(message for name in artifacts for message in EXPORTERS[name].missing()))
+
+
+def require_suitable(artifacts: Iterable[str], labelling: Labelling) -> None:
+    """Refuses artifacts, keys of `EXPORTERS`, that cannot be written for the images of a data set.
+
+    Raises:
+        ValueError: naming what is expected of the images.
+    """
+    for name in artifacts:
+        EXPORTERS[name].suits(labelling)
 
 
 _ONNX: dict[str, Any] = {"form": "padded", "runtime": "onnx_file", "missing": onnx_model.missing_packages}
@@ -160,6 +176,17 @@ EXPORTERS: dict[str, Exporter] = {
         image_bytes=1,
         figures=micro.figures,
     ),
+    "web": Exporter(
+        "web",
+        web.export_web,
+        "web_folder",
+        "a page that classifies pictures in a browser",
+        form="padded",
+        compare=web.compare,
+        missing=web.missing,
+        suits=web.require_pictures,
+        shown_by="python -m http.server --directory {path}",
+    ),
 }
 FORMATS: dict[str, tuple[str, ...]] = {  # what a user asks for
     "keras": ("keras", "keras_folded"),
@@ -167,6 +194,7 @@ FORMATS: dict[str, tuple[str, ...]] = {  # what a user asks for
     "onnx": ("onnx", "onnx_mobile"),
     "litert": ("litert", "litert_fp16"),
     "micro": ("micro",),
+    "web": ("web",),
 }
 QUANTIZATIONS: dict[str, dict[str, str]] = {  # what each adds to a format
     "none": {},

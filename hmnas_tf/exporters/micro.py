@@ -50,7 +50,7 @@ def export_micro(cargo: Cargo, path: Path, check: contract.Check) -> Path:
     """
     for message in missing_packages():
         raise ImportError(message)
-    with atomic.replacing_directory(path) as folder:
+    with atomic.replacing_folder(path) as folder:
         facts = write_model(cargo, folder)
         content = (folder / MODEL).read_bytes()
         (folder / SOURCE).write_text(c_source.source(facts, content, input_of_pixels(facts)), "utf-8")

@@ -59,6 +59,12 @@ def export_onnx(cargo: Cargo, path: Path, check: contract.Check, batch: int | st
     return _replace(path, _finish(cargo, batch), check)
 
 
+def serialised(cargo: Cargo, batch: int | str) -> bytes:
+    """Returns what `export_onnx` writes, for an artifact of which it is a part."""
+    _require_packages()
+    return _finish(cargo, batch).SerializeToString()
+
+
 def export_int8(cargo: Cargo, path: Path, check: contract.Check) -> Path:
     """Writes the model as ONNX with weights by channel and activations in 8 bits, as pairs of quantize and dequantize.
 

@@ -98,6 +98,16 @@ def commands(facts: Facts) -> Html:
                 f"python -m hmnas_tf.export --workdir={workdir} --formats=onnx,litert --quantize=int8",
             ),
         ]
+        shown += [
+            (
+                f"Look at {facts.purposes[name]}",
+                command.format(
+                    path=shlex.quote(f"{facts.workdir}/{facts.results['artifacts'][name]['path']}")
+                ),
+            )
+            for name, command in facts.shown_by.items()
+            if name in facts.results["artifacts"]
+        ]
         if "saved_model" in facts.results["artifacts"]:
             shown.append(("Serve it over HTTP, with Docker", serving_command(str(facts.workdir))))
     else:

@@ -47,6 +47,7 @@ class Facts:
         topology: of the supernet.
         genotype: the derived architecture; None before there is one.
         purposes: what each artifact is for, by its name in `results`.
+        shown_by: commands that show one to a person, by its name, with `{path}` for its place.
         files: names of files of the run folder that are there to be read.
         sizes: networks of other sizes from the same supernet, rows of `pareto.csv`.
         judgement: what the finished network makes of the test images; None if they were not shown to it.
@@ -64,6 +65,7 @@ class Facts:
     topology: Topology
     genotype: Genotype | None
     purposes: Mapping[str, str]
+    shown_by: Mapping[str, str]
     files: Sequence[str]
     sizes: Sequence[Mapping[str, Any]]
     judgement: Judgement | None

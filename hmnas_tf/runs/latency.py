@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from hmnas_tf.runs.processor import processor
 from hmnas_tf.runs.run import Run
 from hmnas_tf.stages.strategy import several_workers
 from hmnas_tf.storage import atomic
+from hmnas_tf.storage.cache import cached
 from hmnas_tf.storage.run_folder import RunFolder
 
 SCHEMA = 3  # all at the pace of one moment, which `REFERENCE` tells
@@ -43,10 +43,9 @@ def conditions(runtime: str) -> dict[str, str]:
 
 
 def kept_table(runtime: str) -> Path:
-    """Returns the file in which this machine's table is kept, below `$XDG_CACHE_HOME` or `~/.cache`."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Returns the file in which this machine's table is kept."""
     name = hashlib.sha256(json.dumps(conditions(runtime)).encode()).hexdigest()[:12]
-    return cache / "hmnas_tf" / f"latency_{runtime}_{name}.json"
+    return cached(f"latency_{runtime}_{name}.json")
 
 
 def multiple_of(runtime: str) -> int:

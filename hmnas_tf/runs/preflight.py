@@ -15,7 +15,7 @@ from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.notices import tell
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
 from hmnas_tf.exporters.contract import labelling_of
-from hmnas_tf.exporters.formats import EXPORTERS, artifacts_of, missing_requirements
+from hmnas_tf.exporters.formats import EXPORTERS, artifacts_of, missing_requirements, require_suitable
 from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.networks.supernet import make_stems
@@ -81,9 +81,10 @@ def _check_memory(config: Config, topology: Topology, image_shape: tuple[int, in
 def check_training(config: Config, dataset: ImageDataset) -> None:
     """Refuses what `check` does of a network without cells."""
     check_names(config)
-    labelling_of(dataset)
+    artifacts, labelling = artifacts_of(config.formats, config.quantize), labelling_of(dataset)
+    require_suitable(artifacts, labelling)
     check_fits(dataset.name, len(dataset.x_train) + len(dataset.x_test), dataset.image_shape)
-    for message in missing_requirements(artifacts_of(config.formats, config.quantize)):
+    for message in missing_requirements(artifacts):
         raise ImportError(message)
     if config.searches:
         _check_search(config, dataset)

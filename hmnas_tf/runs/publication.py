@@ -16,7 +16,7 @@ from hmnas_tf.derivation.fold import fold
 from hmnas_tf.derivation.pad import pad
 from hmnas_tf.exporters import artifacts
 from hmnas_tf.exporters.contract import labelling_of
-from hmnas_tf.exporters.formats import artifacts_of
+from hmnas_tf.exporters.formats import artifacts_of, missing_requirements, require_suitable
 from hmnas_tf.networks import counting
 from hmnas_tf.reporting.results_table import stages_table
 from hmnas_tf.runs.board import write_hyperparameters
@@ -107,6 +107,9 @@ def export(
         ArtifactError: if an artifact does not compute what the model computes; it is not published then.
     """
     names = artifacts_of(formats, quantize)
+    require_suitable(names, labelling_of(dataset))
+    for message in missing_requirements(names):
+        raise ImportError(message)
     folder.refuse_other_data(dataset.describe())
     path = artifact_path(folder.path, folder.results, "keras")
     network = network_of(folder, dataset, keras.models.load_model(path, compile=False))

@@ -16,6 +16,7 @@ from hmnas_tf.exporters.formats import EXPORTERS
 from hmnas_tf.reporting.artifacts import FILES
 from hmnas_tf.reporting.facts import Facts, Progress
 from hmnas_tf.reporting.judgement import Judgement
+from hmnas_tf.reporting.model_card import card
 from hmnas_tf.reporting.page import page
 from hmnas_tf.reporting.sizes import FOLDER, TABLE
 from hmnas_tf.runs.preflight import topology_of
@@ -51,7 +52,8 @@ def report(run: Run, logits: np.ndarray) -> None:
 def write_report(
     folder: RunFolder, config: Config, judgement: Judgement | None, *, unjudged: str = ""
 ) -> Path:
-    """Writes `report.html`, of a finished run or of one in progress, which it does not disturb.
+    """Writes `report.html`, of a finished run or of one in progress, which it does not disturb; of a finished one the
+    model card, too.
 
     Args:
         folder: of the run.
@@ -60,13 +62,16 @@ def write_report(
         unjudged: why not, in a sentence; "" while there is no network.
 
     Returns:
-        The path of the file.
+        The path of the report.
 
     Raises:
         ValueError: if a file of the run folder cannot be read.
         OSError: if the folder cannot be written.
     """
-    atomic.write_text(folder.report, page(collect(folder, config, judgement, unjudged)))
+    facts = collect(folder, config, judgement, unjudged)
+    atomic.write_text(folder.report, page(facts))
+    if facts.finished:
+        atomic.write_text(folder.card, card(facts))
     return folder.report
 
 
@@ -86,6 +91,7 @@ def collect(folder: RunFolder, config: Config, judgement: Judgement | None, unju
         topology=topology_of(config),
         genotype=genotype,
         purposes={name: exporter.purpose for name, exporter in EXPORTERS.items()},
+        shown_by={name: exporter.shown_by for name, exporter in EXPORTERS.items() if exporter.shown_by},
         files=[name for name in FILES if (folder.path / name).exists()],
         sizes=read_rows(folder.path / FOLDER / TABLE, "epochs"),
         judgement=judgement,

@@ -97,41 +97,37 @@ def write_json(path: str | os.PathLike, obj: Any) -> None:
 
 
 @contextlib.contextmanager
-def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a new folder beside `path` and gives it that name once the block has succeeded.
+def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a new folder, which becomes `path`, with what the block has put into it, once the block has succeeded.
 
-    A folder that stands at `path` steps aside first and is removed behind it: who looks finds the old folder, for a
-    moment none, or the new one, and never a part of either. A block that raises leaves what stood there untouched.
+    A folder cannot be renamed onto one that has files. So the old one is renamed first, and for a moment there is none:
+    a process that is killed just then leaves both in a folder beside `path` whose name starts with a dot.
 
     Args:
-        path: where the folder shall appear; missing folders above it are made.
+        path: where the folder shall appear; one that exists is replaced with all its files.
 
     Yields:
-        An empty folder, beside `path`.
+        An empty folder of the same name, elsewhere in the same file system.
 
     Raises:
-        OSError: when it cannot be written, or the disk is full.
+        OSError: when the folder cannot be written or the disk is full; what stood at `path` before is still there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(6)
-    temporary, aside = (path.with_name(f".{path.name}-{mark}{ending}") for ending in ("", "-old"))
-    temporary.mkdir()
-    try:
-        yield temporary
-        _flush_all(temporary)
-        if path.exists():
-            os.rename(path, aside)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
+        fresh, old = Path(beside, path.name), Path(beside, "replaced")
+        fresh.mkdir()
+        yield fresh
+        _flush_all(fresh)
         try:
-            os.rename(temporary, path)
-        except OSError:
-            if aside.exists():
-                os.rename(aside, path)
+            if path.exists():
+                os.rename(path, old)
+            os.rename(fresh, path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                os.rename(old, path)
             raise
         _flush(path.parent)
-    finally:
-        for folder in (temporary, aside):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish_directory(write: Callable[[Path], None], base: str | os.PathLike) -> Path:
@@ -182,10 +178,10 @@ def _rename_to_next_version(temporary: Path, base: Path) -> Path:
 
 
 def _flush_all(folder: Path) -> None:
-    """Forces all that a folder holds to the disk."""
-    for inside, _, files in os.walk(folder):
+    """Forces a folder, and all that is in it, to the disk."""
+    for inner, _, files in os.walk(folder):
         for name in (*files, "."):
-            _flush(Path(inside, name))
+            _flush(Path(inner, name))
 
 
 def _flush(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ NUMBERS = {  # that every entry of these parts of `results.json` has
 }
 # Parts that have entries, where they are there.
 OBJECTS = ("dataset", "versions", "machine", "derived", *NUMBERS)
-LIMITS = ("max_memory_kb",)  # flags of which nothing that is computed depends: they refuse, or do not
+FREE = {"workdir", "max_memory_kb"}  # flags of which nothing that is computed depends
 PATHS = frozenset(field.name for field in dataclasses.fields(Config) if field.metadata["path"])
 
 
@@ -50,11 +50,7 @@ class RunFolder:
         self._is_new = not flags.exists()
         # A flag that was not there when the run began did what its default does.
         refuse_other_flags(
-            flags,
-            lines,
-            defaults=flag_lines(Config(), self.path),
-            moved=description is not None,
-            free=LIMITS,
+            flags, lines, defaults=flag_lines(Config(), self.path), moved=description is not None
         )
         if description is not None:
             self.refuse_other_data(description)
@@ -84,6 +80,11 @@ class RunFolder:
     def model(self) -> Path:
         """Folder of the exported artifacts."""
         return self.path / "model"
+
+    @property
+    def card(self) -> Path:
+        """What a stranger must know of the network, in Markdown."""
+        return self.model / "README.md"
 
     @property
     def tensorboard(self) -> Path:
@@ -197,12 +198,7 @@ def read_flag_lines(path: Path) -> list[str]:
 
 
 def refuse_other_flags(
-    path: Path,
-    lines: Sequence[str],
-    *,
-    defaults: Sequence[str] = (),
-    moved: bool = False,
-    free: Collection[str] = (),
+    path: Path, lines: Sequence[str], *, defaults: Sequence[str] = (), moved: bool = False
 ) -> None:
     """Refuses to go on in a folder, which may be another one than before, with other flags.
 
@@ -211,7 +207,6 @@ def refuse_other_flags(
         lines: `--name=value`, with `--workdir`.
         defaults: the same of flags that the file may lack, because it is of an earlier version.
         moved: whether the images may lie elsewhere, because their content is compared.
-        free: flags that may differ.
 
     Raises:
         ValueError: if the folder belongs to a run with other flags, naming them.
@@ -222,7 +217,7 @@ def refuse_other_flags(
     differing = [
         f"{name} was {old.get(name)!r}, now {value!r}"
         for name, value in flag_values(lines).items()
-        if name not in {"workdir", *free} and not _agree(name, old.get(name), value, moved)
+        if name not in FREE and not _agree(name, old.get(name), value, moved)
     ]
     if differing:
         raise ValueError(

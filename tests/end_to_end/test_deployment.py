@@ -17,6 +17,7 @@ from forked import Command, refused
 from PIL import Image
 
 import hmnas_tf
+from hmnas_tf.exporters import web
 from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.storage.run_folder import RunFolder
 
@@ -97,12 +98,15 @@ def test_damaged_artifacts_are_named_and_the_others_evaluated(copied):
 
 def test_a_run_is_exported_again_in_other_formats(copied):
     before = results_of(copied)["artifacts"]
-    process = command(
-        "export", f"--workdir={copied}", "--formats=saved_model,litert,micro", "--quantize=none,int8"
-    )
+    page = [] if web.missing() else ["web"]  # where its package can be had
+    formats = ",".join(["saved_model", "litert", "micro", *page])
+    process = command("export", f"--workdir={copied}", f"--formats={formats}", "--quantize=none,int8")
     assert process.returncode == 0, process.stderr
     after = results_of(copied)["artifacts"]
-    assert list(after) == [*before, "micro", "litert_int8"]
+    assert list(after) == [*before, "micro", *page, "litert_int8"]
+    assert ("look at it with python -m http.server --directory" in process.stdout) == bool(page)
+    for name in ("model/README.md", "report.html"):
+        assert "model_int8.tflite" in (copied / name).read_text(encoding="utf-8"), "it is written again"
     assert after["saved_model"]["path"] == "model/saved_model/2"
     assert (copied / "model/saved_model/1/saved_model.pb").exists()
     assert (copied / "model/model_int8.tflite").exists()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hmnas_tf import command_line, report
 from hmnas_tf.runs import run_report
@@ -41,7 +43,7 @@ def images_found(patterns, monkeypatch) -> None:
 
 @pytest.fixture
 def copied(short, tmp_path) -> Path:
-    return shutil.copytree(short.workdir, tmp_path / "copy")
+    return shutil.copytree(short.workdir, tmp_path / short.workdir.name)
 
 
 def cut_back(folder: Path, stages: int) -> None:
@@ -152,3 +154,30 @@ def test_a_report_that_cannot_be_written_is_a_warning(patterns, monkeypatch):
     assert warnings == [
         "the report was not written (OSError: No space left on device): python -m hmnas_tf.report writes it."
     ]
+
+
+def test_programs_of_the_model_card_name_what_a_picture_shows(whole, patterns, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(whole.workdir / "model", tmp_path / "model")
+    monkeypatch.chdir(folder)
+    Image.fromarray(patterns.x_test[0, ..., 0]).save("picture.png")
+    text = Path("README.md").read_text(encoding="utf-8")
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    Path("program.py").write_text(program, encoding="utf-8")
+    capsys.readouterr()
+    runpy.run_path("program.py")
+    found = capsys.readouterr().out.split()
+    image = (patterns.x_test[:1] / 255 - patterns.mean) / patterns.std
+    logits = np.asarray(whole.result.model(image.astype(np.float32), training=False))
+    assert found == [patterns.class_names[logits[0].argmax()]] * 4, "Keras, onnxruntime, TensorFlow, LiteRT"
+
+
+def test_the_model_card_is_written_with_the_report_of_a_finished_run_only(copied, images_found):
+    card = copied / "model/README.md"
+    before = card.read_text(encoding="utf-8")
+    card.write_text("changed")
+    report.run(copied)
+    assert card.read_text(encoding="utf-8") == before
+    card.unlink()
+    cut_back(copied, 2)
+    report.run(copied)
+    assert not card.exists()

@@ -65,6 +65,7 @@ def test_the_folder_holds_what_a_run_leaves(whole):
         "model_mobile.onnx",
         "model.tflite",
         "model_fp16.tflite",
+        "README.md",
     }
 
 

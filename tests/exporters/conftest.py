@@ -116,7 +116,37 @@ def cargo(network) -> contract.Cargo:
 
 
 @pytest.fixture(scope="session")
-def exported(network, pixels, labels, tmp_path_factory):
+def unavailable() -> dict[str, str]:
+    """What cannot be written here, because a package for browsers cannot be had, and why."""
+    reasons = {name: exporter.missing() for name, exporter in EXPORTERS.items()}
+    return {name: messages[0] for name, messages in reasons.items() if messages}
+
+
+@pytest.fixture(scope="session")
+def available(unavailable) -> list[str]:
+    """The artifacts that can be written here."""
+    return [name for name in EXPORTERS if name not in unavailable]
+
+
+@pytest.fixture(autouse=True)
+def only_what_can_be_written(request, unavailable) -> None:
+    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
+    if name in unavailable:
+        pytest.skip(unavailable[name])
+
+
+@pytest.fixture(scope="session")
+def page_alone(network, pixels, labels, unavailable, tmp_path_factory):
+    """The folder of a page, what `export_all` says about it, and the lines that it showed."""
+    if "web" in unavailable:
+        pytest.skip(unavailable["web"])
+    run, said = tmp_path_factory.mktemp("page"), []
+    results = artifacts.export_all(network, run / "model", ["web"], pixels, labels, said.append)
+    return run / "model/web", results["web"], said
+
+
+@pytest.fixture(scope="session")
+def exported(network, pixels, labels, available, tmp_path_factory):
     """The run folder and what `export_all` says about it; tests only read both."""
     run = tmp_path_factory.mktemp("run")
-    return run, artifacts.export_all(network, run / "model", EXPORTERS, pixels, labels)
+    return run, artifacts.export_all(network, run / "model", available, pixels, labels)

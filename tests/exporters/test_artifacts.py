@@ -31,6 +31,7 @@ PUBLISHED = {
     "litert_fp16": "model/model_fp16.tflite",
     "litert_int8": "model/model_int8.tflite",
     "micro": "model/micro",
+    "web": "model/web",
 }
 
 
@@ -43,10 +44,12 @@ def unchecked(path):
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_measures(name, exported, images, logits):
+def test_measures(name, exported, available, images, logits):
     run, results = exported
-    assert list(results) == list(EXPORTERS)
-    result = results[name]
+    assert list(results) == available
+    result = dict(results[name])
+    assert ("checked_with" in result) == (name == "web")
+    result.pop("checked_with", None)
     assert set(result) == {
         "path",
         "bytes",
@@ -82,8 +85,8 @@ def test_measures(name, exported, images, logits):
 
 
 def test_nothing_lies_beside_the_artifacts(exported):
-    run, _ = exported
-    names = {path.removeprefix("model/").partition("/")[0] for path in PUBLISHED.values()} | {"serving"}
+    run, results = exported
+    names = {PUBLISHED[name].removeprefix("model/").partition("/")[0] for name in results} | {"serving"}
     assert sorted(os.listdir(run / "model")) == sorted(names)
     assert os.listdir(run / "model" / "saved_model") == ["1"]
 
@@ -113,13 +116,15 @@ def test_wrong_spatial_shape_is_refused(name, exported, labelling, labels):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_refused(bad, network, other_model, pixels, labels, tmp_path):
+def test_weights_that_are_not_finite_are_refused(
+    bad, network, other_model, pixels, labels, available, tmp_path
+):
     broken = keras.models.clone_model(other_model)
     broken.set_weights(other_model.get_weights())
     broken.weights[-1].assign([bad, 0, 0, 0, 0])
     broken = dataclasses.replace(network, folded=broken, padded=broken)
     with pytest.raises(ValueError, match="expected finite weights.*logits/bias"):
-        artifacts.export_all(broken, tmp_path / "model", EXPORTERS, pixels, labels)
+        artifacts.export_all(broken, tmp_path / "model", available, pixels, labels)
     assert files_of(tmp_path) == []
 
 
@@ -241,7 +246,8 @@ def test_what_is_asked_for():
     asked = formats.artifacts_of(formats.FORMATS, formats.QUANTIZATIONS)
     assert sorted(asked) == sorted(EXPORTERS)
     with pytest.raises(
-        ValueError, match="^formats: expected some of keras, litert, micro, onnx, saved_model, received h5$"
+        ValueError,
+        match="^formats: expected some of keras, litert, micro, onnx, saved_model, web, received h5$",
     ):
         formats.artifacts_of(["keras", "h5"], ["none"])
     with pytest.raises(ValueError, match="^formats: .*received nothing$"):
@@ -252,15 +258,15 @@ def test_what_is_asked_for():
         formats.artifacts_of(["keras", "saved_model"], ["int8"])
 
 
-def test_requirements_are_known_before_training(monkeypatch, network, pixels, labels, tmp_path):
-    assert formats.missing_requirements(EXPORTERS) == []
+def test_requirements_are_known_before_training(monkeypatch, network, pixels, labels, available, tmp_path):
+    assert formats.missing_requirements(available) == []
     real = formats.onnx_model.importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tf2onnx" else real(name))
     message = "onnx: expected tf2onnx, onnx, onnxruntime, missing tf2onnx; pip install 'hmnas_tf[onnx]'"
-    assert formats.missing_requirements(EXPORTERS) == [message]
+    assert formats.missing_requirements(available) == [message]
     assert formats.missing_requirements(["keras", "saved_model", "litert"]) == []
     with pytest.raises(ImportError) as raised:
-        artifacts.export_all(network, tmp_path / "model", EXPORTERS, pixels, labels)
+        artifacts.export_all(network, tmp_path / "model", available, pixels, labels)
     assert str(raised.value) == message
     for write in (formats.onnx_model.export_onnx, formats.onnx_model.export_int8):
         with pytest.raises(ImportError, match="pip install"):
@@ -285,17 +291,18 @@ def test_extras_are_imported_only_when_they_are_used():
 
 
 def weights_of(path):
-    """Returns the file of an artifact that has its weights."""
-    return next(file for kind in ("data-00000-of-00001", "tflite") for file in path.rglob(f"*.{kind}"))
+    """Returns the file of an artifact that has the weights."""
+    names = ("variables.data-00000-of-00001", "model.onnx", "model_int8.tflite")
+    return next(file for file in path.rglob("*") if file.name in names) if path.is_dir() else path
 
 
 def truncate(path):
-    target = weights_of(path) if path.is_dir() else path
+    target = weights_of(path)
     target.write_bytes(target.read_bytes()[: target.stat().st_size // 2])
 
 
 def flip_a_bit(path):
-    target = weights_of(path) if path.is_dir() else path
+    target = weights_of(path)
     content = bytearray(target.read_bytes())
     content[len(content) // 2] ^= 1
     target.write_bytes(bytes(content))

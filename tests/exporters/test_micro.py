@@ -182,7 +182,7 @@ def test_a_folder_that_lies_is_not_published(name, folder, network, pixels, labe
     damage, message = DAMAGES[name]
 
     def write(cargo, path, check):
-        with atomic.replacing_directory(path) as temporary:
+        with atomic.replacing_folder(path) as temporary:
             shutil.copytree(folder, temporary, dirs_exist_ok=True)
             damage(temporary)
             check(temporary)

@@ -131,6 +131,8 @@ def results(class_names: tuple[str, ...], stages: int, finished: bool) -> dict[s
         "test_examples": 40,
         "image_shape": [6, 5, 3],
         "class_names": list(class_names),
+        "mean": [0.5, 0.25, 0.125],
+        "std": [0.25, 0.25, 0.25],
     }
     artifacts = {"keras_folded": artifact, "saved_model": artifact | {"path": "model/saved_model/1"}}
     about = {"versions": {"keras": "3.15.1"}, "machine": {"host": "here", "devices": ["CPU", "GPU"]}}
@@ -204,7 +206,8 @@ def make_facts() -> Callable[..., Facts]:
             history=HISTORY if stages else [],
             topology=genotype().topology,
             genotype=genotype() if stages > 1 else None,
-            purposes={"keras_folded": "Keras, to use it"},
+            purposes={"keras_folded": "Keras, to use it", "web": "a page in a browser"},
+            shown_by={"web": "python -m http.server --directory {path}"},
             files=["genotype.json"],
             sizes=SIZES if finished else [],
             judgement=judgement(len(class_names)) if finished else None,

@@ -71,40 +71,6 @@ def test_replacing_leaves_the_old_file_and_nothing_else_after_an_exception(error
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
-def test_a_folder_is_replaced_whole(tmp_path):
-    path = tmp_path / "model" / "micro"
-    for content in ("old", "new"):
-        with atomic.replacing_directory(path) as temporary:
-            assert temporary.parent == path.parent
-            (temporary / content).write_text(content)
-            assert os.listdir(path) == ["old"] if content == "new" else not path.exists()
-        assert os.listdir(path) == [content]
-        assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(path.parent.stat().st_mode)
-    assert os.listdir(path.parent) == ["micro"]
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_folder_stays_as_it_was_after_an_exception(error, tmp_path, monkeypatch):
-    path = tmp_path / "micro"
-    path.mkdir()
-    (path / "old").write_text("old")
-    with pytest.raises(error), atomic.replacing_directory(path) as temporary:
-        (temporary / "half").write_text("")
-        raise error
-    rename = os.rename
-
-    def fail(source, target):
-        if target == path and "-old" not in source.name:
-            raise OSError("no room")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", fail)
-    with pytest.raises(OSError, match="no room"), atomic.replacing_directory(path) as temporary:
-        (temporary / "new").write_text("")
-    assert os.listdir(tmp_path) == ["micro"]
-    assert os.listdir(path) == ["old"]
-
-
 def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_text("old")
@@ -193,3 +159,40 @@ def test_concurrent_publishers_never_show_half_a_version(tmp_path):
     assert half == []
     assert sorted(int(path.name) for path in published) == list(range(1, 16))
     assert sorted(os.listdir(tmp_path), key=int) == [str(n) for n in range(1, 16)]
+
+
+def test_a_folder_replaces_another_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "model" / "web"
+    for name in ("one", "two"):
+        with atomic.replacing_folder(path) as folder:
+            assert folder.name == "web"
+            assert os.listdir(folder) == []
+            (folder / "inner").mkdir()
+            (folder / "inner" / name).write_text(name)
+            assert not (path / "inner" / name).exists()
+        assert os.listdir(path / "inner") == [name]
+        assert os.listdir(path.parent) == ["web"]
+    with pytest.raises(RuntimeError, match="no"), atomic.replacing_folder(path) as folder:
+        (folder / "three").write_text("3")
+        raise RuntimeError("no")
+    assert os.listdir(path / "inner") == ["two"]
+    assert os.listdir(path.parent) == ["web"]
+    (tmp_path / "plain").mkdir()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_a_folder_that_cannot_take_the_place_of_another_leaves_it(tmp_path, monkeypatch):
+    path, rename = tmp_path / "web", os.rename
+    path.mkdir()
+    (path / "old").write_text("old")
+
+    def refusing(source, target):
+        if target == path and not (source / "old").exists():
+            raise OSError("no space")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refusing)
+    with pytest.raises(OSError, match="no space"), atomic.replacing_folder(path) as folder:
+        (folder / "new").write_text("new")
+    assert os.listdir(path) == ["old"]
+    assert os.listdir(tmp_path) == ["web"]
