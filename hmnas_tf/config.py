@@ -219,8 +219,7 @@ class Config:
         False, "Take TensorFlow's deterministic operations only, so that reruns are bit-equal on GPUs too."
     )
     recompute: bool = _flag(
-        False,
-        "Compute a supernet edge again on the way back instead of keeping it: less memory, more time.",
+        False, "Compute supernet edges again on the way back, not keep them: less memory, more time."
     )
     mixed_precision: bool = _flag(
         False, "Compute in bfloat16; masks, alpha, beta and losses stay in float32."
