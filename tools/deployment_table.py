@@ -180,6 +180,6 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Run folder of a finished search.", required=True)
     flags.DEFINE_string("into", None, INTO)
-    flags.DEFINE_list("tables", TABLES, f"Comma list of the tables to make: {', '.join(TABLES)}.")
+    flags.DEFINE_list("tables", list(TABLES), f"Comma list of the tables to make: {', '.join(TABLES)}.")
     flags.DEFINE_integer("rounds", 5, "How often each artifact is run.", lower_bound=1)
     start("deployment_table", main)

@@ -18,7 +18,7 @@ HEADER = """\
    An input of {height} x {width} x {channels} values, channels last, of which one is made of a pixel 0..255 by
        input = hmnas_input_of_pixel[channel][pixel];
    which is round((pixel / 255 - mean) / deviation / HMNAS_INPUT_SCALE) + HMNAS_INPUT_ZERO_POINT within -128..127, with
-{normalisation}
+{normalisation}.
    The largest of the {classes} outputs is the class, whose name is hmnas_class_names[class]; a logit is
        (output - HMNAS_OUTPUT_ZERO_POINT) * HMNAS_OUTPUT_SCALE.
 
@@ -101,8 +101,8 @@ def header(facts: Mapping[str, Any]) -> str:
         classes=len(labelling["class_names"]),
         count=len(facts["operators"]),
         operators="\n".join(f"       {operator['register']}()" for operator in facts["operators"]),
-        normalisation="\n".join(
-            f"       mean {mean!r} and deviation {std!r} of channel {channel},"
+        normalisation=",\n".join(
+            f"       mean {mean!r} and deviation {std!r} of channel {channel}"
             for channel, (mean, std) in pairs
         ),
         bytes=facts["flash_bytes"],

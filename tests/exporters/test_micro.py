@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,6 +25,7 @@ from hmnas_tf.storage import atomic
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tflite_micro") is None, reason="tflite_micro has no wheel for this Python"
 )
+DOCS = Path(__file__).parents[2] / "docs"
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 DIALECTS = (("cc", "c99"), ("cc", "c17"), ("c++", "c++11"), ("c++", "c++20"))
 PROGRAM = """\
@@ -261,6 +265,18 @@ def test_methods_are_called_as_the_resolver_calls_them():
     }
     methods |= {"DEPTHWISE_CONV_2D": "DepthwiseConv2D", "SPACE_TO_BATCH_ND": "SpaceToBatchNd"}
     assert {name: micro_graph._camel(name) for name in methods} == methods
+
+
+def test_the_program_in_the_document_registers_what_a_real_network_needs(folder):
+    """docs/microcontroller_operators.csv is of the quickstart's `micro.json`."""
+    text = (DOCS / "microcontroller.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```cpp\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    with (DOCS / "microcontroller_operators.csv").open(encoding="utf-8", newline="") as file:
+        methods = [row["method"].strip("`()") for row in csv.DictReader(file)]
+    assert re.findall(r"resolver\.(\w+)\(\);", program) == methods
+    header = (folder / "model.h").read_text(encoding="utf-8")
+    for name in set(re.findall(r"\bhmnas_\w+|\bHMNAS_\w+", text)) - {"hmnas_tf"}:
+        assert re.search(rf"{name}\b", header), name
 
 
 def test_the_package_is_asked_for_before_anything_is_computed(monkeypatch, network, tmp_path):

@@ -19,10 +19,11 @@ from hmnas_tf.__main__ import commands
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES)
-FOREIGN_FLAGS = {  # of TF Serving and onnxruntime
+FOREIGN_FLAGS = {  # of TF Serving, onnxruntime and LiteRT
     *("allow_version_labels_for_unavailable_models", "batching_parameters_file", "dim_param", "dim_value"),
     *("enable_batching", "enable_signature_method_name_check", "model_config_file", "optimization_style"),
     *("model_config_file_poll_wait_seconds", "monitoring_config_file"),
+    *("enable_op_profiling", "num_runs", "num_threads", "use_gpu", "warmup_runs"),
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Tracked text that speaks for the project.

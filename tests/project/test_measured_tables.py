@@ -151,7 +151,7 @@ def test_the_table_of_artifacts_has_ratios_to_the_keras_file():
     }
     times = {"keras": (10.0, 20.0), "keras_folded": (5.0, 15.0), "onnx": (1.0, 40.0)}
     tables = deployment_table.tables(results, times, rounds=3)
-    assert {*tables, "rivals"} == set(deployment_table.TABLES)
+    assert {*tables, "rivals", "memory"} == set(deployment_table.TABLES)
     last = tables["artifacts"][-1]
     assert last["artifact"] == "`onnx.x`"
     assert (last["batch of 1, ms"], last["ratio of 1"]) == ("1.00", "0.100")
