@@ -73,6 +73,19 @@ def test_the_version_stands_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", hmnas_tf.__version__)
 
 
+def test_files_that_are_no_python_are_in_the_package_and_in_bazels_view():
+    package_data = PYPROJECT["tool"]["setuptools"]["package-data"]
+    patterns = [f"{name.replace('.', '/')}/{part}" for name, parts in package_data.items() for part in parts]
+    others = {
+        path
+        for path in (ROOT / "hmnas_tf").rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    assert {path for pattern in patterns for path in ROOT.glob(pattern)} == others
+    build = (ROOT / "BUILD").read_text(encoding="utf-8")
+    assert all(f'"{pattern}"' in build for pattern in patterns)
+
+
 def test_the_licence_is_apache_2():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert PROJECT["license"] == "Apache-2.0"

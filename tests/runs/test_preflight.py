@@ -16,8 +16,8 @@ from hmnas_tf.space.published import published
 RANDOM = np.random.default_rng(0)
 
 
-def images(size: int = 32, count: int = 200, classes: int = 5) -> ImageDataset:
-    x = RANDOM.integers(0, 256, (count, size, size, 1)).astype(np.uint8)
+def images(size: int = 32, count: int = 200, classes: int = 5, channels: int = 1) -> ImageDataset:
+    x = RANDOM.integers(0, 256, (count, size, size, channels)).astype(np.uint8)
     y = np.arange(count) % classes
     return ImageDataset("toy", "1", x, y, x, y, tuple("abcdefgh"[:classes]), ())
 
@@ -54,6 +54,7 @@ GIVEN = dict(initial_weights="random", genotype="DARTS_V1")
             {},
             "max_memory_kb=53 cannot be met: the first convolution .* needs 53.2 kB",
         ),
+        (dict(formats=("web",)), dict(channels=2), "formats=web: expected images of 1 or 3 channels"),
         (dict(initial_weights="old"), {}, "initial_weights='old': 'old' is none of inherited, random"),
     ],
 )
