@@ -55,7 +55,11 @@ def test_measures(name, exported, images, logits):
         "max_abs_difference",
         "relative_difference",
         "test_error",
+        "scores",
     }
+    support, recall = (result["scores"][name] for name in ("support", "recall"))
+    wrong = sum(count * (100 - share) for count, share in zip(support, recall, strict=True) if count)
+    assert wrong / len(images) == pytest.approx(result["test_error"], abs=1e-2)
     assert result["path"] == PUBLISHED[name]
     path = run / result["path"]
     content = b"".join(
