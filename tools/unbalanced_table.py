@@ -1,6 +1,8 @@
-"""Searches on an unbalanced folder with weights of classes and without; writes docs/own_data_unbalanced.csv.
+"""Searches on an unbalanced folder with weights of classes and without, and compares them seed by seed.
 
-python tools/unbalanced_table.py --workdir=runs/unbalanced --into=docs/own_data.md
+python tools/unbalanced_table.py --workdir=runs/unbalanced
+
+With --into=docs/own_data.md it writes docs/own_data_unbalanced.csv and the table of the page, which needs its marks.
 
 For each seed a folder is made of 200 pullovers, 40 coats and 10 shirts of Fashion-MNIST, drawn at random, and of 300
 test images of each. Both searches of a seed see the same pictures. The settings are those of flags/own_data.flags with

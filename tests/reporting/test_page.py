@@ -135,6 +135,7 @@ def test_a_network_without_mistakes(make_facts):
     assert text.count("100.00 %") >= 3 * len(
         make_facts().class_names
     )  # precision, recall and F1 of each class
+    assert "<img" not in text
 
 
 def test_scores_of_classes_and_their_means_are_told(make_facts):
@@ -144,7 +145,6 @@ def test_scores_of_classes_and_their_means_are_told(make_facts):
     for value in (*found["precision"], *found["recall"], *found["f1"], *found["macro"].values()):
         assert f"{value:.2f} %" in text
     assert f"{found['calibration_error']:.2f} %" in text
-    assert "<img" not in text
 
 
 def test_of_many_classes_the_worst_are_listed(make_facts):
