@@ -1,6 +1,8 @@
-"""Searches on an unbalanced folder with weights of classes and without; writes docs/own_data_unbalanced.csv.
+"""Searches on an unbalanced folder with weights of classes and without, and compares them seed by seed.
 
-python tools/unbalanced_table.py --workdir=runs/unbalanced --into=docs/own_data.md
+python tools/unbalanced_table.py --workdir=runs/unbalanced
+
+With --into=docs/own_data.md it writes docs/own_data_unbalanced.csv and the table of the page, which needs its marks.
 
 For each seed a folder is made of 200 pullovers, 40 coats and 10 shirts of Fashion-MNIST, drawn at random, and of 300
 test images of each. Both searches of a seed see the same pictures. The settings are those of flags/own_data.flags with
@@ -28,12 +30,12 @@ FLAGS = flags.FLAGS
 SETTINGS = (
     f"--flagfile={ROOT / 'flags' / 'own_data.flags'}",
     "--image_size=16",
-    "--cells=2",
+    "--cells=1",
     "--nodes=2",
-    "--supernet_epochs=25",
+    "--supernet_epochs=15",
     "--warmup_epochs=5",
-    "--mask_epochs=5",
-    "--finetune_epochs=40",
+    "--mask_epochs=3",
+    "--finetune_epochs=30",
     "--operation_price=0",
     "--evaluate_every=0",
     "--formats=keras",

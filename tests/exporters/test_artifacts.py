@@ -61,7 +61,11 @@ def test_measures(name, exported, available, images, logits):
         "test_error",
         "memory_bytes",
         *(("flash_bytes", "arena_bytes") if name == "micro" else ()),
+        "scores",
     }
+    support, recall = (result["scores"][name] for name in ("support", "recall"))
+    wrong = sum(count * (100 - share) for count, share in zip(support, recall, strict=True) if count)
+    assert wrong / len(images) == pytest.approx(result["test_error"], abs=1e-2)
     assert result["path"] == PUBLISHED[name]
     path = run / result["path"]
     content = b"".join(

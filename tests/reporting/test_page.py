@@ -18,6 +18,7 @@ from hmnas_tf.reporting.page import POLICY, SECTIONS, page
 from hmnas_tf.reporting.style import STYLE
 from hmnas_tf.reporting.training import curves
 from hmnas_tf.reporting.words import short, size
+from hmnas_tf.scoring.scores import scores
 
 LEAST_CONTRAST = 4.5  # of text, WCAG 2 AA
 
@@ -131,7 +132,19 @@ def test_a_network_without_mistakes(make_facts):
     assert "All test images are named rightly." in text
     assert "Most often taken for" not in text
     assert "Most often taken for" in mistakes(make_facts())
+    assert text.count("100.00 %") >= 3 * len(
+        make_facts().class_names
+    )  # precision, recall and F1 of each class
     assert "<img" not in text
+
+
+def test_scores_of_classes_and_their_means_are_told(make_facts):
+    facts = make_facts()
+    found = scores(facts.judgement.counts())
+    text = mistakes(facts)
+    for value in (*found["precision"], *found["recall"], *found["f1"], *found["macro"].values()):
+        assert f"{value:.2f} %" in text
+    assert f"{found['calibration_error']:.2f} %" in text
 
 
 def test_of_many_classes_the_worst_are_listed(make_facts):

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf.data import training_batches
+from hmnas_tf.data import evaluation_batches, training_batches
 from hmnas_tf.derivation.derive import derive
 from hmnas_tf.derivation.fast_network import fast_network
 from hmnas_tf.derivation.rules import genotype_of
@@ -24,6 +24,7 @@ from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.space.topology import Topology
 from hmnas_tf.stages.budgets import Budget, Pressure
 from hmnas_tf.stages.distillation import Teacher
+from hmnas_tf.stages.evaluation import Evaluation
 from hmnas_tf.stages.fine_tuning import FineTuning, Regularization
 from hmnas_tf.stages.mask_search import MaskSearch
 from hmnas_tf.stages.optimizers import SGD, Adam
@@ -143,6 +144,15 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
             tuning.see(1, 50.0, 1.0)
         tuning.finish()
         found.update({f"tuning kept {i:03d}": value for i, value in enumerate(values(network))})
+        with strategy.scope():
+            evaluation = Evaluation(network, 4)
+        random = np.random.default_rng(7)
+        images, labels = random.integers(0, 256, (37, 8, 8, 1), np.uint8), random.integers(0, 4, 37)
+        test = evaluation_batches(images, labels, batch_size=BATCH, mean=(0.5,), std=(0.25,))
+        evaluation.evaluate(test, verbose=0)
+        counted = evaluation.counted.counts()
+        assert counted.confusion.sum() == counted.bins[:, 0].sum() == len(labels), "padding does not count"
+        found.update({"tuning confusion": counted.confusion, "tuning bins": counted.bins})
     np.savez(path, **found)
 
 
