@@ -177,14 +177,16 @@ def read_rows(path: Path, counted: str = "epoch") -> list[dict[str, str]]:
         counted: a column that has a whole number in each row.
 
     Raises:
-        ValueError: if a line lacks that number, or has not as many values as the first one names.
+        ValueError: if a line lacks that number, has not as many values as the first one names, or was cut off.
     """
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = list(csv.DictReader(file))
+        lines = list(file)
+    rows = list(csv.DictReader(lines))
     for number, row in enumerate(rows, 2):
-        if None in row or None in row.values() or not (row.get(counted) or "").isdecimal():
+        cut = number == len(rows) + 1 and not lines[-1].endswith(("\n", "\r"))
+        if cut or None in row or None in row.values() or not (row.get(counted) or "").isdecimal():
             raise ValueError(
                 f"{path}: line {number} is not what a run writes there: mend it, or remove the file."
             )

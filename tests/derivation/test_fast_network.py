@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hmnas_tf.config import PAPER_OPERATIONS
 from hmnas_tf.derivation.evaluation_network import evaluation_network
 from hmnas_tf.derivation.fast_network import fast_network
 from hmnas_tf.derivation.training_network import training_network
 from hmnas_tf.networks.handmade import mobilenet, resnet8
+from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
 from hmnas_tf.space.topology import Topology
 

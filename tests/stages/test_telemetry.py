@@ -36,6 +36,7 @@ def test_a_missing_file_has_no_rows(tmp_path):
     ("text", "line"),
     [
         ("stage,epoch,loss\nmask search,1,0.5\nmask search,2\n", 3),
+        ("stage,epoch,loss\nmask search,1,0.5\nmask search,2,", 3),
         ("stage,epoch\nmask search,1,2\n", 2),
         ("mask search,1\nmask search,2\n", 2),
         ("stage;epoch\nmask search;1\n", 2),

@@ -135,7 +135,7 @@ def linear_logits(images, weights, architecture):
     return tf.linalg.matvec(images, tf.concat([weights[0], architecture], 0))  # X and Z side by side
 
 
-def squared_error(labels, logits, smoothing=0.0):
+def squared_error(labels, logits, smoothing=0.0, class_weights=None):
     return tf.reduce_mean((logits - labels) ** 2) / 2.0
 
 
