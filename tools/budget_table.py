@@ -15,9 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import app, flags, logging
-from measured_tables import INTO, ROOT, publish, require_places, start
+from measured_tables import INTO, ROOT, mean_with_error, publish, require_places, start
 
 from hmnas_tf import command_line
 from hmnas_tf.console.paths import path_of
@@ -102,7 +101,6 @@ def table(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     for (data, of, share, asked), own in groups.items():
         used = [100 * row["reached"] / asked for row in own]
         errors = [row["error"] for row in own]
-        spread = f" ± {np.std(errors, ddof=1) / np.sqrt(len(errors)):.2f}" if len(errors) > 1 else ""
         found.append(
             {
                 "data": data,
@@ -111,7 +109,7 @@ def table(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                 "asked": asked,
                 "reached": " ".join(f"{row['reached']:,}" for row in own),
                 "used %": f"{min(used):.1f} to {max(used):.1f}",
-                "test error %, mean ± s.e.": f"{np.mean(errors):.2f}{spread}",
+                "test error %, mean ± s.e.": mean_with_error(errors),
             }
         )
     return found

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import app
 
 from hmnas_tf import command_line
@@ -54,6 +55,12 @@ def start(tool: str, main: Callable[[list[str]], None], argv: Sequence[str] = sy
             app.run(main, argv=list(argv))
     except (ValueError, OSError, RuntimeError) as error:
         command_line.fail(tool, error)
+
+
+def mean_with_error(values: Sequence[float]) -> str:
+    """Returns the mean of some values and, if there are several, its standard error, with two digits each."""
+    spread = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{spread}"
 
 
 def csv_of(page: str | Path, name: str) -> Path:

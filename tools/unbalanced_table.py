@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
-from measured_tables import INTO, ROOT, publish, require_places, start
+from measured_tables import INTO, ROOT, mean_with_error, publish, require_places, start
 from PIL import Image
 
 from hmnas_tf import command_line
@@ -103,16 +103,13 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"class_weights": title, "seeds": len(own["error"])}
         | {
-            titles.get(name, f"recall of {name} ({TRAINED.get(name, (0, 0))[1]} pictures) %"): _mean(numbers)
+            titles.get(
+                name, f"recall of {name} ({TRAINED.get(name, (0, 0))[1]} pictures) %"
+            ): mean_with_error(numbers)
             for name, numbers in own.items()
         }
         for title, own in lines.items()
     ]
-
-
-def _mean(values: np.ndarray) -> str:
-    spread = f" ± {values.std(ddof=1) / np.sqrt(len(values)):.2f}" if len(values) > 1 else ""
-    return f"{values.mean():.2f}{spread}"
 
 
 def main(argv: list[str]) -> None:

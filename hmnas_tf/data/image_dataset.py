@@ -112,6 +112,10 @@ class ImageDataset:
         """Number of classes, also of those without an example."""
         return len(self.class_names)
 
+    def class_counts(self, part: str) -> np.ndarray:
+        """Returns how many images of each class a part has, `train` or `test`, integers [classes]."""
+        return np.bincount(getattr(self, f"y_{part}"), minlength=self.num_classes)
+
     @property
     def given(self) -> bool:
         """Whether a program gave the images, so that nobody else can load them by their name."""

@@ -80,7 +80,7 @@ def _contradictions(dataset: ImageDataset, hashes: dict[str, list[bytes]]) -> li
 def _missing(dataset: ImageDataset) -> list[str]:
     lines = []
     for part in ("train", "test"):
-        counts = np.bincount(getattr(dataset, f"y_{part}"), minlength=dataset.num_classes)
+        counts = dataset.class_counts(part)
         empty = [repr(dataset.class_names[label]) for label in np.flatnonzero(counts == 0)]
         if empty:
             more = ", ..." if len(empty) > _NAMED else ""
@@ -92,7 +92,7 @@ def _missing(dataset: ImageDataset) -> list[str]:
 
 
 def _uneven(dataset: ImageDataset) -> list[str]:
-    counts = np.bincount(dataset.y_train, minlength=dataset.num_classes)
+    counts = dataset.class_counts("train")
     there = np.flatnonzero(counts)
     largest, smallest = there[counts[there].argmax()], there[counts[there].argmin()]
     if counts[largest] < _UNEVEN * counts[smallest]:

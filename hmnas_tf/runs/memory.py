@@ -15,8 +15,7 @@ from hmnas_tf.exporters.formats import artifacts_of
 from hmnas_tf.runs.budgeting import InfeasibleError
 from hmnas_tf.runs.publication import network_of
 from hmnas_tf.runs.run import Run, precision
-
-KB = 1000  # bytes, as everywhere here
+from hmnas_tf.settings.budgets import KB
 
 
 class TooLargeError(InfeasibleError):
@@ -44,13 +43,14 @@ def require_memory(run: Run, make: Callable[[], keras.Model]) -> None:
         network = network_of(run.folder, run.dataset, make())
     names = artifacts_of(config.formats, config.quantize)
     artifact = micro.NAME if micro.NAME in names else min(names, key=network.memory_bytes)
-    needed, asked = needed_by(network, artifact), f"max_memory_kb={config.max_memory_kb}"
+    needed = needed_by(network, artifact)
     run.say(f"memory: {needed / KB:,.1f} kB in {artifact}, of {config.max_memory_kb:,} kB asked for")
     if needed > config.max_memory_kb * KB:
         raise TooLargeError(
-            f"{asked} cannot be met: the network that was found needs {needed / KB:,.1f} kB in {artifact}. Nothing is "
-            f"lost: with --max_memory_kb={math.ceil(needed / KB)} or 0 this run goes on. A smaller --initial_channels "
-            f"or --image_size, in another --workdir, needs less{_in_bytes(network, artifact)}."
+            f"max_memory_kb={config.max_memory_kb} cannot be met: the network that was found needs "
+            f"{needed / KB:,.1f} kB in {artifact}. Nothing is lost: with --max_memory_kb={math.ceil(needed / KB)} or 0 "
+            "this run goes on. A smaller --initial_channels or --image_size, in another --workdir, needs "
+            f"less{_in_bytes(network, artifact)}."
         )
 
 

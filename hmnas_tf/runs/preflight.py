@@ -21,6 +21,7 @@ from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.networks.supernet import make_stems
 from hmnas_tf.runs.choices import check_names
 from hmnas_tf.runs.teaching import load_teacher
+from hmnas_tf.settings.budgets import KB
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import PUBLISHED, published
 from hmnas_tf.space.topology import Topology
@@ -70,10 +71,10 @@ def _check_memory(config: Config, topology: Topology, image_shape: tuple[int, in
     height, width = (halved(size, stem.strides) for size in image_shape[:2])
     values = math.prod(image_shape) + height * width * stem.filters[0]
     least = values * min(EXPORTERS[n].value_bytes for n in artifacts_of(config.formats, config.quantize))
-    if least > 1000 * config.max_memory_kb:
+    if least > KB * config.max_memory_kb:
         raise ValueError(
             f"max_memory_kb={config.max_memory_kb} cannot be met: the first convolution of this search alone needs "
-            f"{least / 1000:,.1f} kB. Ask for more, or take a smaller --initial_channels or --image_size, or 8 bits "
+            f"{least / KB:,.1f} kB. Ask for more, or take a smaller --initial_channels or --image_size, or 8 bits "
             "(--formats=micro or --quantize=int8)."
         )
 

@@ -170,8 +170,7 @@ class Run:
             return error
 
         stage.label_smoothing = self.config.label_smoothing
-        counts = np.bincount(self.dataset.y_train, minlength=self.dataset.num_classes)
-        stage.class_weights = CLASS_WEIGHTS[self.config.class_weights](counts)
+        stage.class_weights = CLASS_WEIGHTS[self.config.class_weights](self.dataset.class_counts("train"))
         title, terminal, board = TITLES[key], sys.stdout.isatty(), self.folder.tensorboard / key
         history = self.folder.architecture
         # The progress bar stands first, so that it shows what the stage measures and not what others add to the logs.

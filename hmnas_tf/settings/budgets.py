@@ -6,6 +6,8 @@ import dataclasses
 
 from hmnas_tf.console.ranges import flag
 
+KB = 1000  # bytes, in `max_memory_kb`
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BudgetSettings:
