@@ -49,11 +49,13 @@ KINDS = {  # of flags that hold no words
 
 
 def load_tensorflow() -> None:
-    """Loads TensorFlow and Keras and lets TensorFlow look for GPUs, quietly; call it when the flags are right."""
+    """Loads TensorFlow and Keras, configured for these networks, quietly; call it when the flags are right."""
     with quietly():
         from hmnas_tf.runs.keras_defaults import begin
+        from hmnas_tf.stages.strategy import configure_cpu
 
         begin()
+        configure_cpu()
 
 
 def define_workdir(text: str, flag_values: flags.FlagValues = FLAGS) -> None:
@@ -102,15 +104,14 @@ def settings() -> Config:
 
 
 def given(config: Config) -> ImageDataset:
-    """Returns the images that a command that trains is to use, with TensorFlow loaded and configured.
+    """Returns the images that a command that trains is to use, with TensorFlow loaded.
 
     Raises:
         ValueError: naming what is wrong with images or devices.
     """
     load_tensorflow()
-    from hmnas_tf.stages.strategy import configure_cpu, find_devices
+    from hmnas_tf.stages.strategy import find_devices
 
-    configure_cpu()
     find_devices(config.replicas)
     return images(config, say)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -15,6 +16,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no process is left with one of them while the others are done."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """TensorFlow computes as the commands let it: to optimize graphs that run a few steps costs a sixth of the time."""
+    if "tensorflow" in sys.modules:
+        from hmnas_tf.stages.strategy import configure_cpu
+
+        configure_cpu()
 
 
 @pytest.fixture(scope="session", autouse=True)
