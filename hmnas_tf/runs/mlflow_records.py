@@ -71,11 +71,11 @@ def _parts(entries: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 def numbers(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields the numbers of a run's results, each with its path in `results.json`."""
+    """Yields the numbers of a run's `results.json`, each with its path: `results/stages/supernet/epochs` is one."""
     entries = {
         f"{part}/{name}": entry for part in NUMBERS for name, entry in results.get(part, {}).items()
     } | {part: results.get(part, {}) for part in ("derived", "latency")}
     for path, entry in entries.items():
         for name, value in entry.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                yield f"{path}/{name}", float(value)
+                yield f"results/{path}/{name}", float(value)

@@ -21,6 +21,8 @@ _QUIET = {  # nobody is told of a run but the store, and nothing is printed betw
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+_FOLDERS = "MLFLOW_ALLOW_FILE_STORE"  # an environment variable of MLflow
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # of MLflow's pages: those of training
 # Training waits for a server that does not answer: by MLflow's own defaults for a quarter of an hour.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -73,13 +75,17 @@ def connect(uri: str) -> Store:
     """
     if uri.startswith(SQLITE):
         _require_database(_file(uri))
+    if uri.startswith("file:") and not os.environ.get(_FOLDERS):
+        raise ValueError(
+            f"MLflow writes folders of files only where {_FOLDERS}=true is set; take {SQLITE}FILE"
+        )
     client = _client(uri)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     found = client.get_experiment_by_name(name)
     if found is None:
         # By MLflow's default, files of a store in SQLite would lie in whatever folder the command is started from.
         place = (_file(uri).parent / "mlruns" / name).as_uri() if uri.startswith(SQLITE) else None
-        client.create_experiment(name, artifact_location=place)
+        client.create_experiment(name, artifact_location=place, tags=_KIND)
         found = client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
         raise ValueError(f"its experiment {name!r} is deleted; restore it, or set MLFLOW_EXPERIMENT_NAME")
@@ -98,7 +104,11 @@ def _client(uri: str) -> Any:
         os.environ.setdefault(name, value)
     import mlflow
 
-    for name in ("mlflow", "alembic"):  # now, because MLflow sets its own when it is loaded
+    for name in (
+        "mlflow",
+        "alembic",
+        "urllib3.connectionpool",
+    ):  # now, because MLflow sets its own when it is loaded
         logging.getLogger(name).setLevel(logging.ERROR)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
