@@ -1,4 +1,4 @@
-"""Callbacks of a user see a stage as one `fit`, however often it is interrupted, may end it, and change nothing else."""
+"""Callbacks of a user see a stage as one `fit`, however often it is interrupted; they may end it, not change it."""
 
 from __future__ import annotations
 
