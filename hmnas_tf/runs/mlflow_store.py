@@ -22,7 +22,6 @@ _QUIET = {  # nobody is told of a run but the store, and nothing is printed betw
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _FOLDERS = "MLFLOW_ALLOW_FILE_STORE"  # an environment variable of MLflow
-_KIND = {"mlflow.experimentKind": "custom_model_development"}  # of MLflow's pages: those of training
 # Training waits for a server that does not answer: by MLflow's own defaults for a quarter of an hour.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -85,7 +84,7 @@ def connect(uri: str) -> Store:
     if found is None:
         # By MLflow's default, files of a store in SQLite would lie in whatever folder the command is started from.
         place = (_file(uri).parent / "mlruns" / name).as_uri() if uri.startswith(SQLITE) else None
-        client.create_experiment(name, artifact_location=place, tags=_KIND)
+        client.create_experiment(name, artifact_location=place)
         found = client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
         raise ValueError(f"its experiment {name!r} is deleted; restore it, or set MLFLOW_EXPERIMENT_NAME")

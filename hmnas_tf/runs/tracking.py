@@ -37,7 +37,9 @@ FILES = (  # what is shown of a folder, of those that are there
     "leaderboard.*",
     "best.flags",
 )
-PATIENCE = 60.0  # seconds after which a store that failed is tried again
+# A store that failed is tried again after so many seconds, or so many times as long as it took to fail: one that
+# does not answer costs less than a twentieth of the time.
+PATIENCE, PATIENCES = 60.0, 20.0
 KEY = "hmnas_tf.key"  # tag by which a run of MLflow is found whose id a kill kept from being written down
 
 
@@ -56,7 +58,7 @@ class Tracker:
         self.uri = uri
         self.say = say
         self.flags = flags
-        self._failed: float | None = None  # when the store failed, while it does
+        self._again: float | None = None  # when a store that failed is tried again
         self._run: str = ""
         self._known: Known | None = None
 
@@ -80,6 +82,8 @@ class Tracker:
             self.log(status="FAILED")
             raise
         self.log(files=True, status="FINISHED")
+        if self._again is not None:
+            self.say(f"Warning: MLflow at {self.uri} lacks a part of this run: start the same command again.")
 
     def log(self, *, files: bool = False, status: str = "") -> None:
         """Logs what the folder has and the store has not.
@@ -90,21 +94,23 @@ class Tracker:
             files: whether files are logged, too.
             status: of the run; "" is as it is.
         """
-        if self._failed is not None and not files and time.monotonic() < self._failed + PATIENCE:
+        begun = time.monotonic()
+        if self._again is not None and not files and begun < self._again:
             return
         try:
             self._log(files, status)
         except Exception as error:  # of many kinds, by store; hours of training must not end for it
-            if self._failed is None:
+            if self._again is None:
                 self.say(
                     f"Warning: MLflow at {self.uri} failed ({reason(error)}): the run goes on, and what is missing "
                     "there is logged when it answers again, at the latest when this command is started again."
                 )
-            self._failed, self._known = time.monotonic(), None
+            now = time.monotonic()
+            self._again, self._known = now + max(PATIENCE, PATIENCES * (now - begun)), None
         else:
-            if self._failed is not None:
+            if self._again is not None:
                 self.say(f"MLflow at {self.uri} answers again, and has what was missing")
-            self._failed = None
+            self._again = None
 
     def _require_run(self) -> None:
         try:

@@ -79,8 +79,8 @@ def break_it(uri: str, name: str = "metrics", other: str = "away") -> None:
         connection.execute(f"ALTER TABLE {name} RENAME TO {other}")
 
 
-def mend_it(uri: str) -> None:
-    break_it(uri, "away", "metrics")
+def mend_it(uri: str, name: str = "metrics") -> None:
+    break_it(uri, "away", name)
 
 
 @pytest.fixture
@@ -290,7 +290,40 @@ def test_a_store_that_fails_is_left_alone_for_a_while(folder, store, monkeypatch
     tracker.log()
     tracker.log(files=True)
     assert len(tried) == 3
+
+    def hang(uri: str) -> None:
+        tried.append(uri)
+        now[0] += 22.0
+        raise TimeoutError
+
+    monkeypatch.setattr(tracking, "connect", hang)
+    tracker.log(files=True)
+    for _ in range(21):
+        now[0] += 20.0
+        tracker.log()
+    assert len(tried) == 4
+    now[0] += 20.0
+    tracker.log()
+    assert len(tried) == 5
     assert len(lines) == 1
+    monkeypatch.undo()
+    with tracker.running():
+        pass
+    assert lines[1:] == [f"MLflow at {store} answers again, and has what was missing"]
+
+
+def test_a_run_that_ends_without_its_store_says_so(folder, store):
+    lines: list[str] = []
+    with Tracker(folder, store, lines.append).running():
+        break_it(store, "runs")
+    assert len(lines) == 2
+    assert lines[1] == f"Warning: MLflow at {store} lacks a part of this run: start the same command again."
+    mend_it(store, "runs")
+    with Tracker(folder, store).running():
+        pass
+    run = runs(store)["run"]
+    assert run.info.status == "FINISHED"
+    assert steps(store, run, "fine-tuning/loss") == [1, 2]
 
 
 @pytest.mark.parametrize(
