@@ -84,8 +84,6 @@ def _check_memory(config: Config, topology: Topology, image_shape: tuple[int, in
 def check_training(config: Config, dataset: ImageDataset) -> None:
     """Refuses what `check` does of a network without cells."""
     check_names(config)
-    if not worker():
-        require_store(config.mlflow)
     artifacts, labelling = artifacts_of(config.formats, config.quantize), labelling_of(dataset)
     require_suitable(artifacts, labelling)
     check_fits(dataset.name, len(dataset.x_train) + len(dataset.x_test), dataset.image_shape)
@@ -101,6 +99,8 @@ def check_training(config: Config, dataset: ImageDataset) -> None:
             f"finetune_batch_size={config.finetune_batch_size} is more than the {examples} training images: take a "
             "smaller batch or more images."
         )
+    if not worker():
+        require_store(config.mlflow)
 
 
 def _check_search(config: Config, dataset: ImageDataset) -> None:
