@@ -65,7 +65,7 @@ def search(
 
     Raises:
         ValueError: if the settings do not fit the data or each other, or the folder is another run's or in use.
-        ImportError: if a format to export needs a package that is not installed.
+        ImportError: if a format to export, or MLflow, needs a package that is not installed.
         OSError: if the folder cannot be written.
         DivergedError: if a loss becomes infinite or not a number.
     """

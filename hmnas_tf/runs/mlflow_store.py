@@ -59,10 +59,7 @@ def require_store(uri: str) -> None:
     try:
         connect(uri)
     except Exception as error:  # of many kinds, by store
-        raise ValueError(
-            f"mlflow={uri} cannot be logged in ({reason(error)}): start the server or mend the address, or leave "
-            "--mlflow out."
-        ) from error
+        raise unusable(uri, error) from error
 
 
 @functools.cache
@@ -91,10 +88,31 @@ def connect(uri: str) -> Store:
     return Store(uri, client, found.experiment_id)
 
 
+def has_run(store: Store, run: str) -> bool:
+    """Returns whether a store has a run of this id, which was not deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return store.client.get_run(run).info.lifecycle_stage != "deleted"
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def unusable(uri: str, error: Exception) -> ValueError:
+    """Returns what is told, before anything is trained, of a store that failed."""
+    return ValueError(
+        f"mlflow={uri} cannot be logged in ({reason(error)}): start the server or mend the address, or leave --mlflow "
+        "out."
+    )
+
+
 def reason(error: Exception) -> str:
     """Returns in a line what MLflow or a store says is wrong."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "  # ours
+    text = kind + " ".join(str(error).split())
+    return text if len(text) <= 500 else f"{text[:500]}..."
 
 
 def _client(uri: str) -> Any:

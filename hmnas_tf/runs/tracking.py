@@ -17,7 +17,7 @@ from typing import Any
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.exporters.artifacts import digest
 from hmnas_tf.runs.mlflow_records import Known, numbers
-from hmnas_tf.runs.mlflow_store import Store, connect, reason
+from hmnas_tf.runs.mlflow_store import Store, connect, has_run, reason, unusable
 from hmnas_tf.stages.telemetry import read_rows
 from hmnas_tf.storage.mlflow_state import STATE, read_state, write_state
 from hmnas_tf.storage.run_folder import flag_values, read_flag_lines, read_results
@@ -59,7 +59,7 @@ class Tracker:
         self.say = say
         self.flags = flags
         self._again: float | None = None  # when a store that failed is tried again
-        self._run: str = ""
+        self._state: dict[str, Any] = {}  # content of its file, once there is a run of MLflow
         self._known: Known | None = None
 
     @contextlib.contextmanager
@@ -116,10 +116,7 @@ class Tracker:
         try:
             self._of_mlflow(connect(self.uri))
         except Exception as error:
-            raise ValueError(
-                f"mlflow={self.uri} cannot be logged in ({reason(error)}): start the server or mend the address, or "
-                "leave --mlflow out."
-            ) from error
+            raise unusable(self.uri, error) from error
 
     def _log(self, files: bool, status: str) -> None:
         store = connect(self.uri)
@@ -128,10 +125,9 @@ class Tracker:
             store.client.update_run(run, status)
         if self._known is None:
             self._known = Known.of(store, run)
-        results = read_results(self.folder)
         self._known.log_parameters(store, run, self._parameters())
         self._known.log_epochs(store, run, read_rows(self.folder / "metrics.csv"))
-        self._known.log_results(store, run, dict(numbers(results)))
+        self._known.log_results(store, run, dict(numbers(read_results(self.folder))))
         if files:
             self._log_files(store, run)
         if status and status != "RUNNING":
@@ -139,20 +135,19 @@ class Tracker:
 
     def _of_mlflow(self, store: Store) -> str:
         """Returns the id of the folder's run of MLflow, which is made if there is none."""
-        if not self._run:
-            state = read_state(self.folder, self.uri)
-            if not state.get("run_id"):
-                state = {"key": secrets.token_hex(16), "files": {}} | state
+        if not self._state:
+            state = {"key": secrets.token_hex(16), "files": {}} | read_state(self.folder, self.uri)
+            if "run_id" not in state:
                 write_state(self.folder, state)  # first, so that a run that is made now is found after a kill
                 state["run_id"] = _found(store, state["key"]) or self._made(store, state)
                 write_state(self.folder, state)
-            if store.client.get_run(state["run_id"]).info.lifecycle_stage == "deleted":
+            if not has_run(store, state["run_id"]):
                 raise ValueError(
                     f"the run {state['run_id']} of MLflow is deleted; restore it, or remove {self.folder / STATE} to "
                     "begin another"
                 )
-            self._run = state["run_id"]
-        return self._run
+            self._state = state
+        return self._state["run_id"]
 
     def _made(self, store: Store, state: Mapping[str, Any]) -> str:
         tags = {KEY: state["key"], "mlflow.source.name": "hmnas_tf", "mlflow.source.type": "LOCAL"}
@@ -171,17 +166,17 @@ class Tracker:
         return flag_values(lines)
 
     def _log_files(self, store: Store, run: str) -> None:
-        state = read_state(self.folder, self.uri)
+        known = self._state["files"]
         for path in sorted({path for pattern in FILES for path in self.folder.glob(pattern)}):
             name = path.relative_to(self.folder)
             if path.is_dir() or any(part.startswith(".") for part in name.parts):
                 continue
             found = digest(path)
-            if state["files"].get(name.as_posix()) != found:
+            if known.get(name.as_posix()) != found:
                 parent = name.parent.as_posix()
                 store.client.log_artifact(run, str(path), None if parent == "." else parent)
-                state["files"][name.as_posix()] = found
-                write_state(self.folder, state)
+                known[name.as_posix()] = found
+                write_state(self.folder, self._state)
 
 
 @contextlib.contextmanager

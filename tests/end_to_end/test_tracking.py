@@ -256,6 +256,10 @@ def test_a_run_of_mlflow_that_is_deleted_is_told_before_anything_is_done(folder,
     with pytest.raises(ValueError, match=r"of MLflow is deleted; restore it, or remove .*mlflow\.json"):
         hmnas_tf.search(patterns, settings(short, store), folder, say=lines.append)
     assert not [line for line in lines if line.startswith("Warning")]
+    state = json.loads((folder / "mlflow.json").read_text(encoding="utf-8"))
+    (folder / "mlflow.json").write_text(json.dumps(state | {"run_id": "0" * 32}))
+    with pytest.raises(ValueError, match=f"the run {'0' * 32} of MLflow is deleted"):
+        hmnas_tf.search(patterns, settings(short, store), folder)
 
 
 def settings(short, uri: str) -> Config:
