@@ -26,7 +26,7 @@ from hmnas_tf.runs.opening import opened
 from hmnas_tf.runs.preflight import check, named
 from hmnas_tf.runs.processor import known_crashes
 from hmnas_tf.runs.publication import SearchResult, publish, reread
-from hmnas_tf.runs.run import Run, precision
+from hmnas_tf.runs.run import TITLES, Run, precision
 from hmnas_tf.runs.run_report import report
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.stages import alarms, learning_rates
@@ -34,6 +34,7 @@ from hmnas_tf.stages.architecture_telemetry import Importances, Survivors
 from hmnas_tf.stages.budgets import Budget
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.mask_search import MaskSearch
+from hmnas_tf.stages.onlookers import Callbacks, by_stage
 from hmnas_tf.stages.optimizers import SGD, Adam
 from hmnas_tf.stages.shrinking import Shrinking
 from hmnas_tf.stages.strategy import worker
@@ -43,7 +44,11 @@ from hmnas_tf.storage.variables_file import load_variables, save_variables
 
 
 def search(
-    dataset: ImageDataset | Pair, config: Config, workdir: str | Path, say: Say = silent
+    dataset: ImageDataset | Pair,
+    config: Config,
+    workdir: str | Path,
+    say: Say = silent,
+    callbacks: Callbacks = (),
 ) -> SearchResult:
     """Searches, cuts, fine-tunes, evaluates and exports a network for a dataset (Algorithm 1).
 
@@ -55,16 +60,19 @@ def search(
         config: all settings.
         workdir: run folder.
         say: shows a line of progress to the user.
+        callbacks: of Keras, for `supernet`, `searched` and `finetuned`, the stages: a list by the name of each, or one
+            for all of them. What makes a callback, as its class does, may stand for it. See `stages.onlookers`.
 
     Raises:
         ValueError: if the settings do not fit the data or each other, or the folder is another run's or in use.
-        ImportError: if a format to export needs a package that is not installed.
+        ImportError: if a format to export, or MLflow, needs a package that is not installed.
         OSError: if the folder cannot be written.
         DivergedError: if a loss becomes infinite or not a number.
     """
+    shown_to = by_stage(callbacks, TITLES)
     dataset, config = named(dataset, config, say)
     check(config, dataset)
-    with own_defaults(), opened(dataset, config, workdir, say) as run, withdrawn(run):
+    with own_defaults(), opened(dataset, config, workdir, say, shown_to) as run, withdrawn(run):
         result = reread(run.folder, run.say) if run.folder.finished() else run_stages(run)
     return dataclasses.replace(result, workdir=path_of(workdir))
 
@@ -98,8 +106,8 @@ def search_architecture(run: Run) -> Supernet:
     budgets = budgets_of(run, supernet, final.num_classes)
     meter = run.meter(supernet)
     train_supernet(run, supernet, meter)  # lines 1 to 5
-    search_masks(run, supernet, meter, budgets)  # lines 6 to 10
-    measure_searched(run, supernet)  # line 11
+    epochs = search_masks(run, supernet, meter, budgets)  # lines 6 to 10
+    measure_searched(run, supernet, epochs)  # line 11
     return supernet
 
 
@@ -150,7 +158,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
     if len(of_architecture):
         batch_size = run.largest_batch(len(of_architecture))
         validation = run.batches("architecture training", batch_size, of_architecture)
-    run.fit(
+    epochs = run.fit(
         "supernet",
         stage,
         lambda start: tf.data.Dataset.zip(training(start, total), validation(start, total)),
@@ -163,24 +171,18 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
     meter.estimate_statistics()
     save_variables(state, supernet.without_width_masks)
     params = counting.parameters(supernet.network_weights)
-    run.record(
-        "supernet",
-        config.supernet_epochs,
-        **meter.results(),
-        params=params,
-        params_nonzero=params,
-        flops=counting.supernet_multiply_adds(supernet),
-    )
+    flops = counting.supernet_multiply_adds(supernet)
+    run.record("supernet", epochs, **meter.results(), params=params, params_nonzero=params, flops=flops)
 
 
-def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[Budget] = ()) -> None:
-    """Stage 2: the masks of operations, edges and weights (§3.3), within budgets if there are any."""
+def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[Budget] = ()) -> int:
+    """Stage 2: the masks of operations, edges and weights (§3.3), within budgets; returns its epochs."""
     config, state = run.config, run.folder.state("searched")
     if config.derivation not in READ_MASKS:
-        return
+        return 0
     if run.done("searched"):
         load_variables(state, supernet.variables)
-        return
+        return run.folder.results["stages"]["searched"]["epochs"]
     steps = len(run.dataset.x_train) // config.batch_size
     total = steps * config.mask_epochs
     rates = learning_rates.mask_schedules(config, total)
@@ -204,7 +206,7 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[B
     )
     run.warn(alarms.too_short_to_prune(config, total))
     shrinking = Shrinking(supernet, rates["architecture"], total, steps_per_epoch=steps, say=run.say)
-    run.fit(
+    epochs = run.fit(
         "searched",
         stage,
         lambda start: run.batches("mask search", config.batch_size)(start, total),
@@ -220,6 +222,7 @@ def search_masks(run: Run, supernet: Supernet, meter: Meter, budgets: Sequence[B
         run.warn(alarms.nothing_pruned(supernet, config))
     meter.estimate_statistics()
     save_variables(state, supernet.variables)
+    return epochs
 
 
 def fine_tune(run: Run, genotype: Genotype | None, network: keras.Model) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from hmnas_tf.console.contradictions import check_together
 from hmnas_tf.console.paths import at_home
 from hmnas_tf.console.ranges import check_range
+from hmnas_tf.console.stores import store_of
 from hmnas_tf.settings.budgets import BudgetSettings
 from hmnas_tf.settings.data import DataSettings
 from hmnas_tf.settings.fine_tuning import FineTuningSettings
@@ -47,6 +48,7 @@ class Config(  # the last comes first: so do dataclasses order their fields, and
             check_range(field, getattr(self, field.name))
             if field.metadata["path"]:
                 object.__setattr__(self, field.name, at_home(getattr(self, field.name), field.name))
+        object.__setattr__(self, "mlflow", store_of(self.mlflow))
         if self.threshold >= MASK_INITIAL:
             raise ValueError(
                 f"threshold={self.threshold} would remove everything at once, because masks start at {MASK_INITIAL}: "

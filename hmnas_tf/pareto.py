@@ -38,6 +38,7 @@ def define_flags(flag_values: flags.FlagValues = FLAGS) -> None:
     flags.DEFINE_enum(
         "latency_runtime", None, sorted(CHOICES["latency_runtime"]), "As in the run if not given.", **into
     )
+    flags.DEFINE_string("mlflow", None, f"{texts['mlflow']} As in the run if not given.", **into)
     for name in AS_IN_THE_RUN:
         flags.DEFINE_integer(name, None, f"{texts[name]} As in the run if not given.", lower_bound=0, **into)
     flags.DEFINE_list("formats", None, f"{texts['formats']} As in the run if not given.", **into)
@@ -56,20 +57,23 @@ def run(workdir: Path) -> None:
     require_known("rivals", FLAGS.rivals, RIVALS)
     given: dict[str, Any] = {
         name: FLAGS[name].value
-        for name in (*AS_IN_THE_RUN, "latency_runtime")
+        for name in (*AS_IN_THE_RUN, "latency_runtime", "mlflow")
         if FLAGS[name].value is not None
     }
     if FLAGS.formats is not None:
         require_known("formats", FLAGS.formats, LISTS["formats"])
         given["formats"] = tuple(FLAGS.formats)
     config = recorded.settings(workdir, recorded.place())
+    wanted = dataclasses.replace(config, **given)
     require_writable(workdir, "what is made")
     command_line.refuse_workers()
     dataset = command_line.given(config)
+    from hmnas_tf.runs.tracking import log_folder
     from hmnas_tf.sizes.sizes import pareto
 
-    pareto(dataset, dataclasses.replace(config, **given), workdir, asked, rivals=FLAGS.rivals, say=say)
+    pareto(dataset, wanted, workdir, asked, rivals=FLAGS.rivals, say=say)
     rewrite_report("pareto", workdir, config, lambda: dataset)
+    log_folder(workdir, wanted.mlflow, say)
 
 
 def _numbers(flag: str, kind: type) -> list[Any]:

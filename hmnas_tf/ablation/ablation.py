@@ -16,11 +16,12 @@ from hmnas_tf.console.names import require_known
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.runs.adoption import adopt
+from hmnas_tf.runs.tracking import begin_part, tracked
 from hmnas_tf.runs.widths import SIZES
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import held
-from hmnas_tf.storage.run_folder import RunFolder
+from hmnas_tf.storage.run_folder import RunFolder, flag_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +141,12 @@ def ablate(
     workdir = path_of(workdir, "workdir")
     donors: dict[tuple, RunFolder] = {}
     records: list[dict[str, Any]] = []
-    with held(workdir) as root:
+    flags = [*flag_lines(config, workdir), f"--variants={','.join(order)}", f"--seeds={seeds}"]
+    with held(workdir) as root, tracked(root, config.mlflow, say, flags) as log:
         for number, (seed, name) in enumerate(cells, 1):
             setting, path = configs[seed, name], root / name / f"seed{seed}"
             say(f"ablation {number} of {len(cells)}: {VARIANTS[name].title}, seed {seed}")
+            begin_part(path, root, config.mlflow, f"{name}/seed{seed}")
             if VARIANTS[name].by_hand:
                 own = (r for r in records if (r["variant"], r["seed"]) == (WHOLE_METHOD, seed))
                 results = train_by_hand(dataset, setting, path, bounds_of(config.budgets, next(own, {})), say)
@@ -151,8 +154,10 @@ def ablate(
                 results = _run(dataset, setting, path, donors, say)
             records += _records(name, seed, results)
             _write(root, records)
+            log()
+        drawing = draw(workdir / "ablation.svg", records, _titles())
     say(markdown(records, _titles()))
-    say(f"written: {workdir / 'ablation.md'}, .csv, {draw(workdir / 'ablation.svg', records, _titles())}")
+    say(f"written: {workdir / 'ablation.md'}, .csv, {drawing}")
     return records
 
 

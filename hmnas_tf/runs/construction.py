@@ -52,8 +52,8 @@ def architecture(run: Run, supernet: Supernet | None) -> Genotype:
     return genotype
 
 
-def measure_searched(run: Run, supernet: Supernet) -> None:
-    """Records the network that survived, before it is trained any further (Table 3)."""
+def measure_searched(run: Run, supernet: Supernet, epochs: int) -> None:
+    """Records the network that survived so many epochs, before it is trained any further (Table 3)."""
     if run.done("searched"):
         return
     config, genotype = run.config, searched_genotype(run, supernet)
@@ -65,7 +65,7 @@ def measure_searched(run: Run, supernet: Supernet) -> None:
     run.say(derivation_lines(genotype, config.cell_sharing))
     run.record(
         "searched",
-        config.mask_epochs if config.derivation in READ_MASKS else 0,
+        epochs,
         **meter.results(),
         **counting.size_of(network),
     )

@@ -87,7 +87,7 @@ def settle(run: Run, stage: FineTuning, meter: Meter, epochs: int) -> dict[str, 
     if not stage.best:
         meter.estimate_statistics()
         return {"epochs": epochs}
-    if stage.has_ended:
+    if stage.best.has_ended:
         run.say(
             f"fine-tuning: ended after epoch {epochs} of {run.config.finetune_epochs}, none of the last "
             f"{run.config.patience} was better"

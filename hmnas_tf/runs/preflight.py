@@ -20,11 +20,13 @@ from hmnas_tf.layers.masked_kernel import halved
 from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.networks.supernet import make_stems
 from hmnas_tf.runs.choices import check_names
+from hmnas_tf.runs.mlflow_store import require_store
 from hmnas_tf.runs.teaching import load_teacher
 from hmnas_tf.settings.budgets import KB
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import PUBLISHED, published
 from hmnas_tf.space.topology import Topology
+from hmnas_tf.stages.strategy import worker
 
 
 def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDataset, Config]:
@@ -48,7 +50,7 @@ def check(config: Config, dataset: ImageDataset) -> None:
 
     Raises:
         ValueError: one line with what was expected, what came and what to do.
-        ImportError: if a format needs a package that is not installed.
+        ImportError: if a format or the log needs a package that is not installed.
     """
     check_training(config, dataset)
     topology = final_topology(config)
@@ -97,6 +99,8 @@ def check_training(config: Config, dataset: ImageDataset) -> None:
             f"finetune_batch_size={config.finetune_batch_size} is more than the {examples} training images: take a "
             "smaller batch or more images."
         )
+    if not worker():
+        require_store(config.mlflow)
 
 
 def _check_search(config: Config, dataset: ImageDataset) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,12 +19,14 @@ from hmnas_tf.derivation.rules import kept_by_masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.board import ArchitectureBoard
 from hmnas_tf.runs.preflight import topology_of
+from hmnas_tf.runs.tracking import Tracker
 from hmnas_tf.settings.paper import STATISTICS_BATCHES
 from hmnas_tf.stages import telemetry
 from hmnas_tf.stages.architecture_history import ArchitectureHistory
 from hmnas_tf.stages.class_weights import CLASS_WEIGHTS
 from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
+from hmnas_tf.stages.onlookers import Onlookers
 from hmnas_tf.stages.stage import Stage
 from hmnas_tf.storage.run_folder import RunFolder
 
@@ -45,6 +47,8 @@ class Run:
         folder: where everything is kept.
         strategy: the devices.
         say: shows a line to the user.
+        tracker: what copies the folder to MLflow, None if nothing does.
+        callbacks: of the user, by the stage that they see.
         spent: seconds since the run was opened in this process.
     """
 
@@ -53,6 +57,8 @@ class Run:
     folder: RunFolder
     strategy: tf.distribute.Strategy
     say: Say
+    tracker: Tracker | None = None
+    callbacks: Mapping[str, Sequence[keras.callbacks.Callback]] = dataclasses.field(default_factory=dict)
     spent: Spent = dataclasses.field(default_factory=Spent)
 
     @property
@@ -193,6 +199,10 @@ class Run:
                 ArchitectureHistory(searched, title, steps_per_epoch, history),
                 ArchitectureBoard(searched, title, epochs, history, board / "architecture"),
             ]
+        if self.tracker:
+            callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: self.tracker.log()))
+        if shown_to := self.callbacks.get(key):
+            callbacks.append(Onlookers(shown_to, epochs, steps_per_epoch))
         self.say(f"{title}: the first step builds a graph, which may take some tens of seconds")
         with self.spent.on("in the epochs"):
             fit(
@@ -222,6 +232,8 @@ class Run:
         seconds = sum(float(row["seconds"]) for row in rows if row["stage"] == TITLES[key])
         entry = entries | {"epochs": epochs, "seconds": round(seconds, 1)}
         self.folder.update(stages=self.folder.results["stages"] | {key: entry})
+        if self.tracker:
+            self.tracker.log(files=True)
         self.say(f"{TITLES[key]}: test error {entry['test_error']:.2f} %, {entry['params']:,} parameters")
 
 

@@ -15,6 +15,10 @@ class RunSettings:
         1, "Epochs between two evaluations on the test split; 0 is only at a stage's end.", low=0
     )
     checkpoint_steps: int = flag(500, "Steps between two checkpoints; every epoch's end has one too.", low=1)
+    mlflow: str = flag(
+        "",
+        "Store of MLflow that the run is logged in: sqlite:///FILE, or http://HOST:PORT of a server; empty is none.",
+    )
     replicas: int = flag(0, "GPUs to train on; 0 is all that are visible, or the CPU.", low=0)
     deterministic: bool = flag(
         False, "Take TensorFlow's deterministic operations only, so that reruns are bit-equal on GPUs too."

@@ -22,6 +22,7 @@ from hmnas_tf.networks.handmade import HAND_MADE
 from hmnas_tf.reporting.sizes import FOLDER, MASKS, TABLE, worth
 from hmnas_tf.runs.adoption import adopt
 from hmnas_tf.runs.latency import record_milliseconds
+from hmnas_tf.runs.tracking import begin_part, log_folder, tracked
 from hmnas_tf.runs.widths import SIZES
 from hmnas_tf.sizes.sizes_table import FIELDS, draw, markdown
 from hmnas_tf.stages.strategy import require_one_worker
@@ -89,9 +90,11 @@ def pareto(
     for name, _, setting in cells.values():  # before the first of them costs anything
         check_rival(setting, dataset, networks[name])
     records: list[dict[str, Any]] = []
-    with held(Path(workdir) / FOLDER) as root:
+    uri = config.mlflow
+    with held(Path(workdir) / FOLDER) as root, tracked(Path(workdir), uri, say) as log:
         for number, (folder, (name, kind, setting)) in enumerate(cells.items(), 1):
             say(f"network {number} of {len(cells)}: {folder}")
+            begin_part(root / folder, Path(workdir), uri, folder)
             if setting.genotype in HAND_MADE:
                 (own,) = (r for r in records if (r["network"], r["kind"]) == (name, MASKS))
                 bounds = bounds_of(networks[name], own)
@@ -103,6 +106,7 @@ def pareto(
             atomic.write_text(root / TABLE, csv_text(records, FIELDS))
             atomic.write_text(root / "pareto.md", markdown(records))
             draw(root / "pareto.svg", records)
+            log()
     say(markdown(records))
     for line in worth(records, len(dataset.x_test)):
         say(line)
@@ -139,6 +143,7 @@ def _run(
     if artifact and "measured_ms" not in folder.results.get("latency", {}):
         milliseconds = float(np.median(time_file(config.latency_runtime, path / artifact["path"])))
         record_milliseconds(folder, config.latency_runtime, milliseconds)
+        log_folder(path, config.mlflow, say)
     return folder.results
 
 

@@ -102,7 +102,7 @@ class FineTuning(Stage):
 
     @property
     def has_ended(self):
-        return self.best is not None and self.best.has_ended
+        return super().has_ended or (self.best is not None and self.best.has_ended)
 
     def measured(self):
         return self.average.shown() if self.average else super().measured()

@@ -12,6 +12,7 @@ import tensorflow as tf
 from hmnas_tf.console.interruptions import handled_by, stop
 from hmnas_tf.stages.stage import Stage
 from hmnas_tf.stages.strategy import several_workers
+from hmnas_tf.storage import atomic
 from hmnas_tf.storage.plain_names import plainly
 
 
@@ -104,6 +105,10 @@ class Checkpoints(keras.callbacks.Callback):
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(place), max_to_keep=2)
         self._restore()
         self._step = int(stage.optimizer.iterations.numpy())
+        self._stopped = (
+            directory / "stopped"
+        )  # the step at which a callback of the user's has ended the stage
+        stage.is_stopped = self._stopped.exists() and self._stopped.read_text() == str(self._step)
         self._restore_metrics = self._step % steps_per_epoch != 0
 
     def _restore(self) -> None:
@@ -175,6 +180,10 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if self._step % self.steps_per_epoch == 0:
+            if self.stage.is_stopped:  # first, so that no checkpoint of this step is without
+                atomic.write_text(self._stopped, str(self._step))
+            else:
+                self._stopped.unlink(missing_ok=True)
             self._save()
             if self.stage.has_ended:
                 self.stage.stop_training = True

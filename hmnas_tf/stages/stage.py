@@ -25,6 +25,7 @@ class Stage(keras.Model):
     Attributes:
         label_smoothing: of the loss that is trained, not of the one that is measured; see `cross_entropy`.
         class_weights: likewise, float32 [classes]; None weighs all images alike.
+        is_stopped: whether a callback of the user's has ended it.
     """
 
     def __init__(self, network: keras.Model, **kwargs):
@@ -32,6 +33,7 @@ class Stage(keras.Model):
         self.network = network
         self.label_smoothing = 0.0
         self.class_weights = None
+        self.is_stopped = False
         self.loss_mean = keras.metrics.Mean("loss")
         self.error = keras.metrics.Mean("error")
         self.built = True
@@ -68,8 +70,8 @@ class Stage(keras.Model):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is not worth to train on, at the end of an epoch."""
-        return False
+        """Whether it is not worth to train on, at the end of an epoch, or the user wants no more."""
+        return self.is_stopped
 
     def measured(self) -> contextlib.AbstractContextManager[None]:
         """Inside, the network has the weights that are measured, where those are not the ones that are trained."""

@@ -11,6 +11,7 @@ from typing import Any
 from hmnas_tf.config import Config
 from hmnas_tf.console.paths import PLACES, is_same
 from hmnas_tf.storage import atomic
+from hmnas_tf.storage.mlflow_state import STATE
 
 SCHEMA = 1
 NUMBERS = {  # that every entry of these parts of `results.json` has
@@ -20,7 +21,7 @@ NUMBERS = {  # that every entry of these parts of `results.json` has
 }
 # Parts that have entries, where they are there.
 OBJECTS = ("dataset", "versions", "machine", "derived", *NUMBERS)
-FREE = {"workdir", "max_memory_kb"}  # flags of which nothing that is computed depends
+FREE = {"workdir", "max_memory_kb", "mlflow"}  # flags of which nothing that is computed depends
 PATHS = frozenset(field.name for field in dataclasses.fields(Config) if field.metadata["path"])
 
 
@@ -105,7 +106,7 @@ class RunFolder:
 
     def withdraw(self) -> None:
         """Takes back what says that a run has begun, if this one has only just begun and has computed nothing yet."""
-        said = {self.path / "run.flags", self.path / "results.json"}
+        said = {self.path / name for name in ("run.flags", "results.json", STATE)}
         computed = set(self.path.iterdir()) - said - {self.path / ".lock", self.path / "latency_table.json"}
         for path in said if self._is_new and not computed else ():
             path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from hmnas_tf.console.paths import path_of
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.runs.preflight import check
+from hmnas_tf.runs.tracking import begin_part, tracked
 from hmnas_tf.stages.strategy import require_one_worker
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import held
@@ -69,10 +70,11 @@ def tune(
             RunFolder(run).refuse_other_data(dataset.describe())
         refuse_other_flags(flags, lines, moved=True)
         write_flags(flags, lines)
-        engine = plan.engine()
-        if role() == "chief":
-            say("This is the chief: it waits for workers and gives them trials.")
-        engine.run_all()
+        with tracked(plan.workdir, config.mlflow, say):
+            engine = plan.engine()
+            if role() == "chief":
+                say("This is the chief: it waits for workers and gives them trials.")
+            engine.run_all()
         return plan.conclude(list(engine.oracle.trials.values()))
 
 
@@ -137,6 +139,7 @@ class _Plan:
         values = ", ".join(f"{name}={value:.4g}" for name, value in record.values.items())
         part = f" ({100 * record.budget:.0f} % of the epochs)" if record.budget < 1 else ""
         self.say(f"trial {trial.trial_id}{of}{part}: {values}")
+        begin_part(folder, self.workdir, self.config.mlflow, record.trial)
         stages = search(self.dataset, self.settings(record.values, record.budget), folder, self.say).results[
             "stages"
         ]

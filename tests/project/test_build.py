@@ -28,11 +28,13 @@ FLOORS = (  # from the lowest; a library may depend on those before it in anothe
 LABELS = {  # where import and package differ
     "absl": "absl_py",
     "grpc": "grpcio",
+    "mlflow": "mlflow_skinny",
     "PIL": "pillow",
     "sklearn": "scikit_learn",
 }
 INDIRECT = {  # imported by another package that does not declare it
     "data": {"@pypi//importlib_resources"},
+    "runs": {"@pypi//alembic", "@pypi//sqlalchemy"},
 }
 
 

@@ -9,6 +9,8 @@ import pytest
 from forked import Command, refused, wait_for
 from test_kills import assert_the_same, kill, rows
 
+from hmnas_tf.runs.mlflow_store import connect
+
 pytestmark = pytest.mark.slow
 
 ASKED = ("--max_parameters=700,500", "--mask_epochs=1", "--finetune_epochs=1", "--rivals=random")
@@ -18,19 +20,20 @@ def test_killed_at_any_time_it_is_uninterrupted(finished, tmp_path):
     folders = (tmp_path / "killed", tmp_path / "whole")
     for folder in folders:
         shutil.copytree(finished, folder)
-    run = folders[0]
+    run, log = folders[0], f"--mlflow=sqlite:///{tmp_path / 'mlflow.db'}"
     for network, stage in (
         ("parameters_500", "searched"),
         ("parameters_500_random", "finetuned"),
     ):
-        command = Command("pareto", [f"--workdir={run}", *ASKED], tmp_path / f"{network} {stage}")
+        command = Command("pareto", [f"--workdir={run}", *ASKED, log], tmp_path / f"{network} {stage}")
         kill(command, run / "pareto" / network, stage, False, 0.02)
-    command = Command("pareto", [f"--workdir={run}", *ASKED], tmp_path / "terminated")
+    command = Command("pareto", [f"--workdir={run}", *ASKED, log], tmp_path / "terminated")
     wait_for(lambda: "network 4 of 4" in command.shown, command)
     command.send(signal.SIGTERM)
     assert command.wait() == 143
     commands = [
-        Command("pareto", [f"--workdir={path}", *ASKED], tmp_path / f"{path.name}.out") for path in folders
+        Command("pareto", [f"--workdir={path}", *ASKED, *more], tmp_path / f"{path.name}.out")
+        for path, more in zip(folders, ([log], []), strict=True)
     ]
     assert [command.wait() for command in commands] == [0, 0]
     tables = [rows(path / "pareto" / "pareto.csv") for path in folders]
@@ -40,7 +43,16 @@ def test_killed_at_any_time_it_is_uninterrupted(finished, tmp_path):
         assert_the_same(
             *(path / "pareto" / network for path in folders), epochs=6, stages=("searched", "finetuned")
         )
-    assert "One supernet, several sizes" in (run / "report.html").read_text(encoding="utf-8")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "One supernet, several sizes" in page
+    store = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    found = {each.info.run_name: each for each in store.client.search_runs([store.experiment])}
+    whole = found.pop("killed")
+    assert set(found) == {path.name for path in (run / "pareto").glob("parameters_*")}
+    assert {part.data.tags["mlflow.parentRunId"] for part in found.values()} == {whole.info.run_id}
+    assert {part.info.status for part in (whole, *found.values())} == {"FINISHED"}
+    logged = tmp_path / "mlruns" / "hmnas_tf" / whole.info.run_id / "artifacts" / "report.html"
+    assert logged.read_text(encoding="utf-8") == page
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from forked import STAGES, Command, refused, wait_for
 
+from hmnas_tf.runs.mlflow_store import connect
+
 pytestmark = pytest.mark.slow
 
 
@@ -47,7 +49,8 @@ def two(arguments, tmp_path_factory) -> Path:
     """The folder of a search by two workers; they are lost within a stage, and started again."""
     folder = tmp_path_factory.mktemp("workers")
     run = folder / "run"
-    commands = start(arguments(run), folder / "first")
+    typed = (*arguments(run), f"--mlflow=sqlite:///{folder / 'mlflow.db'}")
+    commands = start(typed, folder / "first")
     wait_for(lambda: any((run / "checkpoints" / "searched").glob("ckpt-4.index")), commands[0])
     copy = run / "workers" / "1" / "checkpoints" / "supernet.npz"
     assert copy.read_bytes() == (run / "checkpoints" / "supernet.npz").read_bytes(), (
@@ -57,10 +60,18 @@ def two(arguments, tmp_path_factory) -> Path:
     assert commands[1].wait() == -signal.SIGKILL
     assert commands[0].wait() == 2, "the other one must not hang"
     assert "start the same command on all workers again" in commands[0].complained.splitlines()[-1]
-    commands = start(arguments(run), folder / "second")
+    commands = start(typed, folder / "second")
     assert [command.wait() for command in commands] == [0, 0], [command.complained for command in commands]
     assert commands[1].shown == ""
     return run
+
+
+def test_two_workers_are_one_run_of_mlflow(two):
+    store = connect(f"sqlite:///{two.parent / 'mlflow.db'}")
+    (found,) = store.client.search_runs([store.experiment])
+    assert found.info.status == "FINISHED"
+    history = store.client.get_metric_history(found.info.run_id, "supernet training/loss")
+    assert [point.step for point in history] == [1, 2]
 
 
 def variables(run: Path, stage: str) -> list[np.ndarray]:
