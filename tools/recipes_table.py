@@ -4,10 +4,10 @@ python tools/recipes_table.py --dataset=folder:cifar10 --workdir=runs/recipes
 
 With --into=docs/own_data.md it writes docs/own_data_recipes.csv and the table of the page, which needs its marks.
 
-A recipe is the plain one, that of flags/own_data.flags, with one thing more. Nothing is searched: each seed draws images,
-an architecture of separable convolutions and its weights, alike for all recipes, and trains it as long as that file
-fine-tunes. A fifth of the images drawn is trained on, the others are held out; test images are not looked at. It goes on
-where it was stopped.
+A recipe is the plain one, that of flags/own_data.flags, with one thing more. Nothing is searched: each seed draws
+images, an architecture of separable convolutions and its weights, alike for all recipes, and trains it as long as that
+file fine-tunes. A fifth of the images drawn is trained on, the others are held out; test images are not looked at. It
+goes on where it was stopped.
 """
 
 from __future__ import annotations
