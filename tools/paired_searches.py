@@ -31,13 +31,19 @@ def searches(
         dataset: returns the name of the images of a seed; None takes those of the settings.
         run: returns the results of images, settings, run folder and what shows a line; None searches.
     """
-    run = run or searched
+    from hmnas_tf.data.augmentation import stored_size
+
+    run, loaded = run or searched, {}
     for seed in range(config.seed, config.seed + seeds):
         name = dataset(seed) if dataset else config.dataset
         for variant, changes in variants.items():
             own = dataclasses.replace(config, seed=seed, dataset=name, **changes)
             place = workdir / f"{variant}_{seed}"
-            yield variant, seed, run(command_line.given(own), own, place, command_line.say)
+            data = tuple(getattr(own, field) for field in command_line.DATA_FLAGS if field != "augmentation")
+            data += name, stored_size(own.image_size, own.augmentation)
+            if data not in loaded:
+                loaded = {data: command_line.given(own)}  # the images of one seed at a time
+            yield variant, seed, run(loaded[data], own, place, command_line.say)
 
 
 def searched(dataset: Any, config: Any, workdir: Path, say: Say) -> dict[str, Any]:

@@ -5,7 +5,7 @@ python tools/recipes_table.py --dataset=folder:cifar10 --workdir=runs/recipes
 With --into=docs/own_data.md it writes docs/own_data_recipes.csv and the table of the page, which needs its marks.
 
 A recipe is the plain one, that of flags/own_data.flags, with one thing more. Nothing is searched: each seed draws
-images, an architecture of separable convolutions and its weights, alike for all recipes, and trains it as long as that
+images, an architecture of convolutions and its weights, alike for all recipes, and trains it as long as that
 file fine-tunes. A fifth of the images drawn is trained on, the others are held out; test images are not looked at. It
 goes on where it was stopped.
 """
@@ -34,8 +34,9 @@ SETTINGS = (
     "--holdout=0.8",
     "--derivation=random",
     "--initial_weights=random",
+    "--cells=2",
     "--nodes=2",
-    "--operations=sep_conv_3x3",
+    "--operations=conv_3x3",
     "--evaluate_every=0",
     "--formats=keras",
 )
