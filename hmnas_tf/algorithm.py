@@ -153,7 +153,7 @@ def train_supernet(run: Run, supernet: Supernet, meter: Meter) -> None:
             architecture_gradient=config.architecture_gradient,
             operation_gradient=config.operation_gradient,
         )
-    training = run.batches("supernet training", config.batch_size, of_weights)
+    training = run.batches("supernet training", config.batch_size, of_weights, mixed=True)
     validation = training  # unused
     if len(of_architecture):
         batch_size = run.largest_batch(len(of_architecture))
@@ -243,7 +243,7 @@ def fine_tune(run: Run, genotype: Genotype | None, network: keras.Model) -> None
             f"{size['params']:,} weights, {size['params_nonzero']:,} of them not 0"
         )
         stage = fine_tuning(run, genotype, fast, meter, steps)
-        batches = run.batches("fine-tuning", config.finetune_batch_size)
+        batches = run.batches("fine-tuning", config.finetune_batch_size, mixed=True)
         epochs = run.fit(
             "finetuned",
             stage,

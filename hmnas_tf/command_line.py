@@ -36,6 +36,7 @@ DATA_FLAGS = [
     "idx_dir",
     "download",
     "image_size",
+    "augmentation",
     "train_examples",
     "test_examples",
     "holdout",

@@ -11,7 +11,6 @@ fewer cells, nodes and epochs; flags of `search` change them. It goes on where i
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 from measured_tables import INTO, ROOT, mean_with_error, publish, require_places, start
+from paired_searches import SEEDS, searches
 from PIL import Image
 
 from hmnas_tf import command_line
@@ -68,22 +68,20 @@ def make_folder(root: Path, idx_dir: Path, seed: int) -> Path:
 
 def searched(config: Any, workdir: Path, seeds: int) -> Iterator[dict[str, Any]]:
     """Yields what each search of each seed found, by the images of the test side."""
-    from hmnas_tf.algorithm import search
 
-    for seed in range(config.seed, config.seed + seeds):
-        folder = make_folder(workdir / f"pictures_{seed}", path_of(config.idx_dir), seed)
-        for weighting in WEIGHTINGS:
-            own = dataclasses.replace(config, seed=seed, dataset=f"folder:{folder}", class_weights=weighting)
-            dataset = command_line.given(own)
-            place = workdir / f"{weighting}_{seed}"
-            final = search(dataset, own, place, command_line.say).results["stages"]["finetuned"]
-            yield {
-                "class_weights": weighting,
-                "seed": seed,
-                "error": final["test_error"],
-                "macro F1": final["scores"]["macro"]["f1"],
-                **dict(zip(dataset.class_names, final["scores"]["recall"], strict=True)),
-            }
+    def dataset(seed: int) -> str:
+        return f"folder:{make_folder(workdir / f'pictures_{seed}', path_of(config.idx_dir), seed)}"
+
+    variants = {weighting: {"class_weights": weighting} for weighting in WEIGHTINGS}
+    for weighting, seed, results in searches(config, workdir, seeds, variants, dataset):
+        final, names = results["stages"]["finetuned"], results["dataset"]["class_names"]
+        yield {
+            "class_weights": weighting,
+            "seed": seed,
+            "error": final["test_error"],
+            "macro F1": final["scores"]["macro"]["f1"],
+            **dict(zip(names, final["scores"]["recall"], strict=True)),
+        }
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -126,7 +124,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     command_line.define_flags()
     flags.DEFINE_string("into", None, INTO)
-    flags.DEFINE_integer(
-        "seeds", 5, "Repetitions, with the seeds --seed, --seed + 1, and so on.", lower_bound=1
-    )
+    flags.DEFINE_integer("seeds", 5, SEEDS, lower_bound=1)
     start("unbalanced_table", main, [sys.argv[0], *SETTINGS, *sys.argv[1:]])

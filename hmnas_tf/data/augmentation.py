@@ -1,4 +1,4 @@
-"""Stateless augmentation of whole uint8 batches, in the order DARTS uses: crop, flip, normalise, cutout."""
+"""Stateless augmentation of whole uint8 batches, in DARTS' order: crop, flip, normalise, cutout; then mixing."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from hmnas_tf.data import keras_augmentation
+from hmnas_tf.data import keras_augmentation, mixing, rand_augment, torchvision_augmentation
+from hmnas_tf.data.resizing import central
 
 
 class Augmentation(NamedTuple):
-    """A random change of a batch and the side of the normalisation it belongs to."""
+    """A random change of a batch, where it belongs, and what it takes beside the images.
 
-    function: Callable[
-        [tf.Tensor, tf.Tensor], tf.Tensor
-    ]  # (images [B,H,W,C], seed [2]) -> the same shape, dtype
+    Attributes:
+        function: from (images [B, H, W, C], seed [2]) to images of the same shape and dtype.
+        after_normalising: the images are normalised; else uint8.
+        crops: the function also takes height and width of the result, and may be given larger images.
+        mixes: the function also takes the shares of the classes, float32 [B, classes], before the seed, and returns
+            both, changed; it comes after all others.
+    """
+
+    function: Callable[..., tf.Tensor | tuple[tf.Tensor, tf.Tensor]]
     after_normalising: bool = False
+    crops: bool = False
+    mixes: bool = False
 
 
 def normalise(images: tf.Tensor, mean: Sequence[float], std: Sequence[float]) -> tf.Tensor:
@@ -38,7 +47,12 @@ def normalise(images: tf.Tensor, mean: Sequence[float], std: Sequence[float]) ->
 
 
 def augment_and_normalise(
-    images: tf.Tensor, seed: tf.Tensor, names: Sequence[str], mean: Sequence[float], std: Sequence[float]
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    names: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    size: tuple[int, int] | None = None,
 ) -> tf.Tensor:
     """Augments and normalises one batch; the same arguments always give the same bits.
 
@@ -49,25 +63,71 @@ def augment_and_normalise(
         images: uint8 [B, H, W, C].
         seed: integer [2], different for every batch, for instance (seed of the run, global step).
         names: keys of `AUGMENTATIONS`; empty for none. Those before the normalisation run in this order, then
-            those after it.
+            those after it. Those that mix images are left to `mixed`.
         mean: C floats, of pixels scaled to 0..1.
         std: C floats > 0.
+        size: height and width of the result, pixels; None is that of the images. Where these are larger, an
+            augmentation that crops does it, or the centre is cut out first, as in evaluation.
 
     Returns:
-        float32 [B, H, W, C].
+        float32 [B, *size, C].
 
     Raises:
         ValueError: a name is not in `AUGMENTATIONS`.
     """
     check_augmentation(names)
-    for name in names:
-        if not AUGMENTATIONS[name].after_normalising:
-            images = AUGMENTATIONS[name].function(images, _own_seed(seed, name))
+    size = tuple(size or images.shape[1:3])
+    used = {name: AUGMENTATIONS[name] for name in names if not AUGMENTATIONS[name].mixes}
+    if not any(augmentation.crops for augmentation in used.values()):
+        images = central(images, *size)
+    for name, augmentation in used.items():
+        if not augmentation.after_normalising:
+            images = augmentation.function(
+                images, _own_seed(seed, name), *(size if augmentation.crops else ())
+            )
     images = normalise(images, mean, std)
-    for name in names:
-        if AUGMENTATIONS[name].after_normalising:
-            images = AUGMENTATIONS[name].function(images, _own_seed(seed, name))
+    for name, augmentation in used.items():
+        if augmentation.after_normalising:
+            images = augmentation.function(images, _own_seed(seed, name))
     return images
+
+
+def mixed(
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, names: Sequence[str], classes: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mixes the images of a batch, and their labels, by those augmentations that do so; without one nothing changes.
+
+    For batches that train weights. Architecture parameters and masks are chosen by the loss of images as they are: the
+    price of an operation is in nats of it, and that of mixed labels can't fall below their entropy.
+
+    Args:
+        images: float32 [B, H, W, C], of `augment_and_normalise`.
+        labels: integer [B].
+        seed: integer [2], of the batch.
+        names: keys of `AUGMENTATIONS`. Of several that mix, each goes on with what the one before it left.
+        classes: their number.
+
+    Returns:
+        Images of the same shape, and labels: integer [B], or where something mixes the shares of the classes in each
+        image, float32 [B, classes], each row of which sums to 1.
+    """
+    mixing_ones = [name for name in names if AUGMENTATIONS[name].mixes]
+    if mixing_ones:
+        labels = tf.one_hot(labels, classes)
+    for name in mixing_ones:
+        images, labels = AUGMENTATIONS[name].function(images, labels, _own_seed(seed, name))
+    return images, labels
+
+
+def stored_size(image_size: int, names: Sequence[str]) -> int:
+    """Returns to which side pictures are resized for a network that takes squares of `image_size` pixels.
+
+    An augmentation that crops has an eighth of the side more to choose from, 256 at 224, as the field trains on
+    ImageNet; evaluation then takes the centre. Without one, and of images that keep their own size (0), it is
+    `image_size`.
+    """
+    crops = any(AUGMENTATIONS[name].crops for name in names if name in AUGMENTATIONS)  # not auto, none
+    return image_size + 2 * round(image_size / 14) if crops else image_size
 
 
 def check_augmentation(names: Sequence[str]) -> None:
@@ -127,10 +187,15 @@ def _random_integers(seed: tf.Tensor, batch: tf.Tensor, bounds: Sequence[int]) -
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
+    "color_jitter": Augmentation(torchvision_augmentation.color_jitter),
     "colour": Augmentation(keras_augmentation.colour),
     "crop": Augmentation(random_crop),
+    "cutmix": Augmentation(mixing.cutmix, after_normalising=True, mixes=True),
     "cutout": Augmentation(cutout, after_normalising=True),
     "erase": Augmentation(keras_augmentation.erase, after_normalising=True),
     "flip": Augmentation(random_flip),
+    "mixup": Augmentation(mixing.mixup, after_normalising=True, mixes=True),
+    "randaugment": Augmentation(rand_augment.rand_augment),
+    "random_resized_crop": Augmentation(torchvision_augmentation.random_resized_crop, crops=True),
     "rotate": Augmentation(keras_augmentation.rotate),
 }

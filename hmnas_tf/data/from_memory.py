@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.arrays import FEW_CHANNELS, KEYS, Pixels, dataset_of_arrays
+from hmnas_tf.data.augmentation import stored_size
+from hmnas_tf.data.centre import centred
 from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.memory import check_fits
 
@@ -28,6 +30,7 @@ def dataset_from(
     *,
     name: str = "arrays",
     image_size: int = 0,
+    augmentation: Sequence[str] = (),
     layout: str = "",
     say: Say = silent,
 ) -> ImageDataset:
@@ -44,6 +47,7 @@ def dataset_from(
             Keras' `image_dataset_from_directory` sets it, or the labels themselves.
         name: of the dataset, for `results.json`.
         image_size: side to resize to, pixels; 0 keeps the size.
+        augmentation: what training is going to do, see `load_dataset`.
         layout: NHWC or NCHW, where the channels are; "" is last, and asks where they look as if they were first.
         say: shows a line of progress when reading takes long.
 
@@ -71,7 +75,8 @@ def dataset_from(
     parts = [_arrays(split, pixels, say) for split, pixels in zip(data, (train, test), strict=True)]
     test.require_scale_of(train)
     arrays = dict(zip(KEYS, (array for part in parts for array in part), strict=True))
-    return dataset_of_arrays(MEMORY + name, name, arrays, class_names, image_size, "NHWC")
+    side = stored_size(image_size, augmentation)
+    return centred(dataset_of_arrays(MEMORY + name, name, arrays, class_names, side, "NHWC"), image_size)
 
 
 def _arrays(split: Split, pixels: Pixels, say: Say) -> tuple[np.ndarray, np.ndarray]:

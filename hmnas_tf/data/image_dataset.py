@@ -14,6 +14,7 @@ from hmnas_tf.data.augmentation import check_augmentation
 from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices, listed
 from hmnas_tf.data.image_files import FULL
 from hmnas_tf.data.pipeline import in_memory
+from hmnas_tf.data.resizing import central
 from hmnas_tf.data.selection import count_to_take, held_out, random_classes
 
 MEMORY = "memory:"  # begins the name of a dataset that a program gave: no command can load it again
@@ -40,6 +41,8 @@ class ImageDataset:
         white: of files with more than 8 bits, the value that became 255.
         notices: lines that whoever searches on these images should read.
         held_out: whether the test images stand in for others that stay unseen, see `holding_out`.
+        resized: side of the training images where the test images are their middle, see `centred`; 0 where both have
+            one size.
 
     Raises:
         ValueError: one of the above does not hold.
@@ -56,6 +59,7 @@ class ImageDataset:
     white: int = FULL
     notices: tuple[str, ...] = ()
     held_out: bool = False
+    resized: int = 0
 
     def __post_init__(self) -> None:
         # frozen, so the documented types are put in place through object.__setattr__
@@ -72,7 +76,8 @@ class ImageDataset:
             self._check_split(split)
             labels = getattr(self, f"y_{split}")
             object.__setattr__(self, f"y_{split}", np.asarray(labels, np.int32))
-        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+        height, width, channels = self.x_test.shape[1:]
+        if self.x_train.shape[1:] != (self.resized or height, self.resized or width, channels):
             raise ValueError(
                 f"dataset '{self.name}': training images are {self.x_train.shape[1:]} but test images are "
                 f"{self.x_test.shape[1:]} [H, W, C]; resize them to one size, with as many channels"
@@ -104,8 +109,8 @@ class ImageDataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every image, in pixels."""
-        return tuple(self.x_train.shape[1:])
+        """(height, width, channels) of every image that a network is shown, in pixels."""
+        return tuple(self.x_test.shape[1:])
 
     @property
     def num_classes(self) -> int:
@@ -196,7 +201,7 @@ class ImageDataset:
             self,
             x_train=self.x_train[~held],
             y_train=self.y_train[~held],
-            x_test=self.x_train[held],
+            x_test=central(self.x_train[held], *self.image_shape[:2]),
             y_test=self.y_train[held],
             held_out=True,
         )
@@ -242,6 +247,7 @@ class ImageDataset:
             "std": list(self.std),
             "augmentation": list(self.augmentation),
             **({"white": self.white} if self.white != FULL else {}),  # runs of before have none
+            **({"resized": self.resized} if self.resized else {}),
         }
 
 

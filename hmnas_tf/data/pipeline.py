@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from hmnas_tf.data.augmentation import augment_and_normalise, check_augmentation, normalise
+from hmnas_tf.data.augmentation import augment_and_normalise, check_augmentation, mixed, normalise
 
 _AHEAD = 4  # batches made before they are asked for
 _ROUNDS = 12  # of the cipher behind the shuffle, see `_shuffled`
@@ -25,6 +25,8 @@ def training_batches(
     augmentation: Sequence[str],
     mean: Sequence[float],
     std: Sequence[float],
+    size: tuple[int, int] | None = None,
+    mixed_classes: int = 0,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, normalised batches number `start_step` .. `total_steps - 1` of an endless stream.
 
@@ -44,9 +46,12 @@ def training_batches(
         augmentation: keys of `AUGMENTATIONS`, may be empty.
         mean: C floats, of pixels scaled to 0..1.
         std: C floats > 0.
+        size: height and width of the batches' images, pixels; None is that of `x`, which may be larger.
+        mixed_classes: number of classes, where images and labels may be mixed; 0 leaves out what mixes them.
 
     Returns:
-        Dataset of `total_steps - start_step` pairs (float32 [batch_size, H, W, C], int32 [batch_size]).
+        Dataset of `total_steps - start_step` pairs (float32 [batch_size, H, W, C], int32 [batch_size]); mixed labels
+        are float32 [batch_size, mixed_classes].
 
     Raises:
         ValueError: arrays of the wrong kind, a batch larger than the data, steps out of order, an unknown
@@ -74,8 +79,10 @@ def training_batches(
         if chosen is not None:
             index = tf.gather(chosen, index)
         batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        augmented = augment_and_normalise(tf.gather(images, index), batch_seed, augmentation, mean, std)
-        return augmented, tf.gather(labels, index)
+        augmented = augment_and_normalise(tf.gather(images, index), batch_seed, augmentation, mean, std, size)
+        if not mixed_classes:
+            return augmented, tf.gather(labels, index)
+        return mixed(augmented, tf.gather(labels, index), batch_seed, augmentation, mixed_classes)
 
     return _mapped(tf.data.Dataset.range(start_step, total_steps), batch)
 

@@ -29,19 +29,28 @@ def crop_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.round(tf.image.resize(square, (size, size), antialias=True)), tf.uint8)
 
 
-def fit(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def central(images: tf.Tensor | np.ndarray, height: int, width: int) -> tf.Tensor | np.ndarray:
+    """Cuts the middle out of images [..., H, W, C], of known size; those that have the size stay what they are."""
+    top, left = (images.shape[-3] - height) // 2, (images.shape[-2] - width) // 2
+    if not top and not left and tuple(images.shape[-3:-1]) == (height, width):
+        return images
+    return images[..., top : top + height, left : left + width, :]
+
+
+def fit(images: tf.Tensor, height: int, width: int, resized: int = 0) -> tf.Tensor:
     """Brings pictures of any size to the size of a network's input.
 
     Args:
         images: uint8 [H, W, C] or [B, H, W, C].
         height: of the result, pixels.
         width: of the result, pixels. If it is the height, `crop_and_resize` does it; else the whole picture is resized.
+        resized: side that a square is resized to before the middle is cut out of it; 0 cuts nothing.
 
     Returns:
         uint8 [height, width, C] or [B, height, width, C].
     """
     if height == width:
-        return crop_and_resize(images, height)
+        return central(crop_and_resize(images, resized or height), height, width)
     return tf.cast(tf.round(tf.image.resize(images, (height, width), antialias=True)), tf.uint8)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hmnas_tf.console.paths import at_home, meant, path_of
 from hmnas_tf.console.progress import Say, silent
+from hmnas_tf.data.augmentation import stored_size
+from hmnas_tf.data.centre import centred
 from hmnas_tf.data.digits_source import load_digits
 from hmnas_tf.data.folder_source import load_folder
 from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
@@ -39,6 +41,7 @@ def load_dataset(
     idx_dir: str = "/usr/share/datasets/fashion-mnist",
     download: bool = False,
     image_size: int = 0,
+    augmentation: Sequence[str] = (),
     train_examples: int = 0,
     test_examples: int = 0,
     holdout: float = 0.0,
@@ -57,6 +60,8 @@ def load_dataset(
             offline.
         download: allow TensorFlow Datasets to download what is not prepared.
         image_size: side to resize the images to, pixels; 0 keeps their size.
+        augmentation: what training is going to do; a random resized crop wants training images larger than that, and
+            the middle of test images, see `stored_size`.
         train_examples: keep only the first so many training images; 0 keeps all.
         test_examples: likewise for test images.
         holdout: share of the training images, of each class, that is put in the place of the test images; 0 is none.
@@ -72,8 +77,9 @@ def load_dataset(
     """
     if image_size < 0:
         raise ValueError(f"image_size must be 0 or a number of pixels, got {image_size}")
+    side = stored_size(image_size, augmentation)
     options = SourceOptions(
-        data_dir, idx_dir, download, image_size, train_examples, test_examples, holdout, seed, say
+        data_dir, idx_dir, download, side, train_examples, test_examples, holdout, seed, say
     )
     for key, load in SOURCES.items():
         if name == key or (key.endswith(":") and name.startswith(key)):
@@ -81,7 +87,7 @@ def load_dataset(
             break
     else:
         dataset = _tfds(name, options)
-    return dataset.take(train_examples, test_examples).holding_out(holdout, seed)
+    return centred(dataset.take(train_examples, test_examples), image_size).holding_out(holdout, seed)
 
 
 def _digits(_: str, options: SourceOptions) -> ImageDataset:

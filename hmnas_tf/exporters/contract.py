@@ -36,6 +36,8 @@ class Labelling:
         std: one number a channel, of pixel values scaled to [0, 1].
         image_shape: (height, width, channels) in pixels.
         white: what became pixel value 255 in files with more than 8 bits; told only where it is not what 16 bits hold.
+        resized: side that the central square of a picture is resized to before the middle, image_shape, is cut out of
+            it; told only where it is not 0, which cuts nothing.
 
     Raises:
         ValueError: when the shape is not three positive numbers, mean and std are not one finite number a channel, or
@@ -47,6 +49,7 @@ class Labelling:
     std: tuple[float, ...]
     image_shape: tuple[int, int, int]
     white: int = FULL
+    resized: int = 0
 
     def __post_init__(self) -> None:
         # Plain Python values, whatever came in (lists, NumPy scalars): they are written as JSON.
@@ -77,6 +80,7 @@ class Labelling:
             "colour": colour,
             "normalisation": "(pixels / 255 - mean) / std",
             **({"white": str(self.white)} if self.white != FULL else {}),
+            **({"resized": str(self.resized)} if self.resized else {}),
         }
 
     def to_json(self) -> str:
@@ -84,6 +88,8 @@ class Labelling:
         facts = dataclasses.asdict(self)
         if self.white == FULL:
             del facts["white"]
+        if not self.resized:
+            del facts["resized"]
         return json.dumps(facts, indent=2) + "\n"
 
 
@@ -94,7 +100,8 @@ def labelling_of(dataset: ImageDataset) -> Labelling:
     Raises:
         ValueError: see `Labelling`.
     """
-    return Labelling(dataset.class_names, dataset.mean, dataset.std, dataset.image_shape, dataset.white)
+    facts = (dataset.class_names, dataset.mean, dataset.std, dataset.image_shape)
+    return Labelling(*facts, dataset.white, dataset.resized)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -176,7 +176,7 @@ def _decoded(files: tf.Tensor, labelling: Labelling) -> tf.Tensor:
     def decode(file: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_image(file, channels=channels, expand_animations=False)
         image.set_shape([None, None, channels])
-        return fit(image, height, width)
+        return fit(image, height, width, labelling.resized)
 
     pixels = tf.map_fn(decode, files, fn_output_signature=tf.TensorSpec(labelling.image_shape, tf.uint8))
     return _normalised(pixels, labelling)

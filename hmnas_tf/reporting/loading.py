@@ -37,6 +37,10 @@ def _picture(dataset: Mapping[str, Any]) -> str:
             "255.\n"
         )
     fitted = f"ImageOps.fit(picture, ({width}, {height}), Image.Resampling.BILINEAR)"
+    if resized := dataset.get("resized"):
+        left, top = (resized - width) // 2, (resized - height) // 2
+        box = f"({left}, {top}, {left + width}, {top + height})"
+        fitted = f"ImageOps.fit(picture, ({resized}, {resized}), Image.Resampling.BILINEAR).crop({box})"
     if height != width:
         fitted = f"picture.resize(({width}, {height}), Image.Resampling.BILINEAR)"
     return "A picture becomes `images`, float32 [1, height, width, channels]:\n\n" + fenced(f"""

@@ -37,7 +37,7 @@ def named(data: ImageDataset | Pair, config: Config, say: Say) -> tuple[ImageDat
     Raises:
         ValueError: if the images cannot be taken, see `dataset_from`.
     """
-    dataset = dataset_from(data, image_size=config.image_size, say=say)
+    dataset = dataset_from(data, image_size=config.image_size, augmentation=config.augmentation, say=say)
     if not isinstance(data, ImageDataset):
         dataset = dataset.take(config.train_examples, config.test_examples)
     dataset = dataset.holding_out(config.holdout, config.seed)
@@ -86,7 +86,7 @@ def check_training(config: Config, dataset: ImageDataset) -> None:
     check_names(config)
     artifacts, labelling = artifacts_of(config.formats, config.quantize), labelling_of(dataset)
     require_suitable(artifacts, labelling)
-    check_fits(dataset.name, len(dataset.x_train) + len(dataset.x_test), dataset.image_shape)
+    check_fits(dataset.name, len(dataset.x_train) + len(dataset.x_test), dataset.x_train.shape[1:])
     for message in missing_requirements(artifacts):
         raise ImportError(message)
     if config.searches:

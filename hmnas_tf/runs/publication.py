@@ -12,6 +12,7 @@ import numpy as np
 
 from hmnas_tf.console.progress import Say
 from hmnas_tf.data import ImageDataset
+from hmnas_tf.data.centre import as_evaluated
 from hmnas_tf.derivation.fold import fold
 from hmnas_tf.derivation.pad import pad
 from hmnas_tf.exporters import artifacts
@@ -188,7 +189,7 @@ def network_of(folder: RunFolder, dataset: ImageDataset, model: keras.Model) -> 
         padded=pad(folded),
         labelling=labelling_of(dataset),
         genotype=folder.genotype.read_text(encoding="utf-8"),
-        calibration=dataset.x_train[np.unique(chosen)],
+        calibration=as_evaluated(dataset, np.unique(chosen)),
     )
 
 

@@ -102,6 +102,7 @@ class Run:
         batch_size: int,
         part: np.ndarray | None = None,
         augmentation: Sequence[str] | None = None,
+        mixed: bool = False,
     ) -> Callable[[int, int], tf.data.Dataset]:
         """Returns a stream of training batches as a function of its first and its last step.
 
@@ -110,6 +111,7 @@ class Run:
             batch_size: of all replicas together.
             part: indices of the training images to use; None is all.
             augmentation: names; None is the run's.
+            mixed: whether images and labels are mixed where the run's augmentation does so.
         """
         images = self.dataset.tensors["train"]
         settings = dict(
@@ -119,6 +121,8 @@ class Run:
             augmentation=self.augmentation if augmentation is None else augmentation,
             mean=self.dataset.mean,
             std=self.dataset.std,
+            size=self.dataset.image_shape[:2],
+            mixed_classes=self.dataset.num_classes if mixed else 0,
         )
         return lambda start, total: training_batches(*images, start_step=start, total_steps=total, **settings)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from hmnas_tf.data import ImageDataset
 from hmnas_tf.data.augmentation import normalise
+from hmnas_tf.data.centre import as_evaluated
 from hmnas_tf.exporters.contract import labelling_of
 from hmnas_tf.runtimes.archive import read_labelling
 
@@ -51,7 +52,8 @@ def load_teacher(path: str, dataset: ImageDataset) -> keras.Model:
     rescaling = keras.layers.Rescaling(scale.tolist(), offset.tolist(), dtype="float32")
     output = network(rescaling(image), training=False)
     sound = keras.Model(image, output)
-    shown = sound(normalise(dataset.x_train[:SHOWN], dataset.mean, dataset.std), training=False)
+    images = normalise(as_evaluated(dataset, slice(SHOWN)), dataset.mean, dataset.std)
+    shown = sound(images, training=False)
     if _are_probabilities(np.asarray(shown)):
         least = float(np.finfo(np.float32).tiny)
         sound = keras.Model(image, keras.ops.log(keras.ops.maximum(output, least)))

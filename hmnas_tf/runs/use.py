@@ -91,12 +91,12 @@ def predictions(
     network = keras_file.load(artifact_path(workdir, results, "keras_folded"))
     labelling = json.loads(network.labelling)
     height, width, channels = labelling["image_shape"]
-    white, told = labelling.get("white", FULL), False
+    white, resized, told = labelling.get("white", FULL), labelling.get("resized", 0), False
     if channels not in READABLE:
         raise ValueError(f"the network takes images of {channels} channels, but files are read with 1 or 3.")
     for start in range(0, len(files), BATCH):
         part = files[start : start + BATCH]
-        read = {file: _read(file, height, width, channels, white) for file in part}
+        read = {file: _read(file, height, width, channels, white, resized) for file in part}
         sound = [file for file, image in read.items() if not isinstance(image, Exception)]
         told = told or any(_looks_dark(file, white, say) for file in sound)
         pixels = [read[file] for file in sound]
@@ -109,9 +109,11 @@ def predictions(
                 yield file, dict(zip(labelling["class_names"], map(float, next(rows)), strict=True))
 
 
-def _read(file: Path, height: int, width: int, channels: int, white: int) -> np.ndarray | Exception:
+def _read(
+    file: Path, height: int, width: int, channels: int, white: int, resized: int
+) -> np.ndarray | Exception:
     try:
-        return fit(tf.constant(read_image(file, channels, white)), height, width).numpy()
+        return fit(tf.constant(read_image(file, channels, white)), height, width, resized).numpy()
     except (ValueError, OSError, tf.errors.OpError) as error:
         return error
 

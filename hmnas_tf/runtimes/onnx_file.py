@@ -25,7 +25,7 @@ class Artifact:
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._batch = self._session.get_inputs()[0].shape[0]
         texts = self._session.get_modelmeta().custom_metadata_map
-        kept = ("class_names", "mean", "std", "image_shape", "white")
+        kept = ("class_names", "mean", "std", "image_shape", "white", "resized")
         self.labelling = json.dumps({name: json.loads(texts[name]) for name in kept if name in texts})
 
     def predict(self, images):

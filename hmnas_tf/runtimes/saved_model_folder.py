@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmnas_tf.runtimes.pictures import framed
 from hmnas_tf.runtimes.serving_requests import CLASSIFY, STRING, TYPES, example, records, request
 from hmnas_tf.runtimes.wire import mapping, one
 
@@ -152,7 +153,7 @@ class Artifact:
         """
         shown = {"serving_uint8": {"image": pixels}}
         if "serving_bytes" in self.signatures:
-            files = [_png(image) for image in pixels]
+            files = [_png(image) for image in framed(pixels, self.labelling)]
             shown |= {
                 "serving_bytes": {"image_bytes": files},
                 CLASSIFY: {"inputs": list(map(example, files))},

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hmnas_tf.runtimes.pictures import framed
+
 LABELLING = "labelling.json"
 MODEL = "model.onnx"
 PICTURES = "pictures:logits"  # what `examine` finds
@@ -52,6 +54,7 @@ class Artifact:
         """Shows uint8 images [B, H, W, C] to the page's script as the pictures that a browser would make of them."""
         found = {"checked_with": self._runtime}
         if self._node:
+            pixels = framed(pixels, self.labelling)
             rgb = np.broadcast_to(pixels, (*pixels.shape[:3], 3)) if pixels.shape[-1] == 1 else pixels
             opaque = np.full((*rgb.shape[:3], 1), 255, np.uint8)
             pictures = np.concatenate([rgb, opaque], axis=-1)  # [B, H, W, 4]

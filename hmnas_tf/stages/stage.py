@@ -101,7 +101,12 @@ def _results(metrics: Sequence[keras.metrics.Metric]) -> dict[str, Any]:
 
 
 def _wrong(labels: Any, logits: Any) -> Any:
-    """Returns 100 for each wrong image and 0 for the others: their mean is the error in percent."""
+    """Returns 100 for each wrong image and 0 for the others: their mean is the error in percent.
+
+    Of mixed labels the class with the largest share is the right one.
+    """
+    if _are_mixed(labels):
+        labels = tf.argmax(labels, -1)
     return 100.0 * tf.cast(tf.argmax(logits, -1, labels.dtype) != labels, tf.float32)
 
 
@@ -110,23 +115,35 @@ def cross_entropy(
 ) -> Any:
     """Returns the mean cross-entropy of a batch: labels [batch], logits [batch, classes].
 
+    Labels may be mixed: shares of the classes, [batch, classes]. The loss of an image is then that of each class, as if
+    it were its label, by these shares; so are weights and smoothing.
     With smoothing (arXiv:1512.00567, section 7) all classes share so much of each label alike, the right one included.
     With weights [classes] each image counts as much as its class weighs. The sum is divided by the images, not by their
     weights, so that the parts of a batch that replicas have are alike.
     """
     weigh = weighing(labels, class_weights)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-    loss = tf.reduce_mean(weigh(losses))
+    if _are_mixed(labels):
+        shares = labels if class_weights is None else labels * tf.constant(class_weights)
+        loss = -tf.reduce_mean(tf.reduce_sum(shares * tf.nn.log_softmax(logits), axis=-1))
+    else:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        loss = tf.reduce_mean(weigh(losses))
     if not smoothing:
         return loss
     return (1.0 - smoothing) * loss - smoothing * tf.reduce_mean(weigh(tf.nn.log_softmax(logits)))
+
+
+def _are_mixed(labels: Any) -> bool:
+    """Returns whether labels are shares of the classes, [batch, classes], see `data.augmentation.mixed`."""
+    return len(labels.shape) == 2
 
 
 def weighing(labels: Any, class_weights: np.ndarray | None) -> Callable[[Any], Any]:
     """Returns what multiplies values [batch] or [batch, classes] by the weights of the images' classes, if any."""
     if class_weights is None:
         return lambda values: values
-    weights = tf.gather(tf.constant(class_weights), labels)
+    weights = tf.constant(class_weights)
+    weights = tf.linalg.matvec(labels, weights) if _are_mixed(labels) else tf.gather(weights, labels)
     return lambda values: tf.reshape(weights, [-1] + [1] * (len(values.shape) - 1)) * values
 
 

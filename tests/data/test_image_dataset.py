@@ -95,7 +95,7 @@ def test_describe_is_json():
         ({"y_test": np.array([0, 1, 2, 3, 0])}, r"0\.\.2.*got 0\.\.3"),
         ({"y_test": np.array([0, -1, 2, 1, 0])}, r"got -1\.\.2"),
         ({"class_names": ("a",)}, "at least 2"),
-        ({"augmentation": ("mixup",)}, "got 'mixup'"),
+        ({"augmentation": ("blur",)}, "got 'blur'"),
     ],
 )
 def test_refuses(changes, message):

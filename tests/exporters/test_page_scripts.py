@@ -21,14 +21,14 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="there is no Node.js")
 # Pictures come as numbers; of each the script returns the part, its colours, the resized pixels and their normal form.
 SCRIPT = f"""
 import {{ readFileSync }} from "node:fs";
-const {{ coloured, normalised, part, resized }} = await import({json.dumps((PAGE / "pixels.js").as_uri())});
-const made = JSON.parse(readFileSync(0)).map(({{ data, height, width, shape, mean, std }}) => {{
+const {{ central, coloured, normalised, part, resized }} = await import({json.dumps((PAGE / "pixels.js").as_uri())});
+const made = JSON.parse(readFileSync(0)).map(({{ data, height, width, shape, side, mean, std }}) => {{
   const cut = part(height, width, shape), rows = [];
   for (let y = cut.top; y < cut.top + cut.height; y++) {{
     rows.push(data.slice(4 * (y * width + cut.left), 4 * (y * width + cut.left + cut.width)));
   }}
   const colours = coloured({{ data: rows.flat(), height: cut.height, width: cut.width }}, shape[2]);
-  const small = resized(colours, shape);
+  const small = central(resized(colours, side ? [side, side] : shape), shape);
   return [colours, small].map((picture) => Array.from(picture.data)).concat([Array.from(normalised(small, mean, std))]);
 }});
 console.log(JSON.stringify(made));
@@ -44,7 +44,9 @@ SIZES = {  # of a picture, and of a network's input
     "a line": ((1, 200), (4, 4)),
     "by a little": ((33, 35), (32, 32)),
     "a thumbnail": ((224, 224), (32, 32)),
+    "with a border": ((50, 31), (14, 14)),
 }
+RESIZED = {"with a border": 16}  # before the middle is cut out
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,7 @@ def made():
                     "height": height,
                     "width": width,
                     "shape": [*size, channels],
+                    "side": RESIZED.get(name, 0),
                     "mean": [0.485, 0.456, 0.406][:channels],
                     "std": [0.229, 0.224, 0.225][:channels],
                 }
@@ -83,7 +86,7 @@ def test_a_picture_becomes_the_pixels_that_training_would_have_made(size, channe
     rgba, (_, small, numbers) = made[size, channels]
     image = Image.fromarray(rgba[..., :3]).convert("L" if channels == 1 else "RGB")
     pixels = np.asarray(image).reshape(*rgba.shape[:2], channels)
-    expected = fit(tf.constant(pixels), *SIZES[size][1]).numpy()
+    expected = fit(tf.constant(pixels), *SIZES[size][1], RESIZED.get(size, 0)).numpy()
     np.testing.assert_array_equal(np.reshape(small, expected.shape), expected)
     mean, std = [0.485, 0.456, 0.406][:channels], [0.229, 0.224, 0.225][:channels]
     received = np.reshape(np.float32(numbers), expected.shape)

@@ -13,6 +13,7 @@ import pytest
 from hmnas_tf.exporters import artifacts, npm_package, parity, web
 from hmnas_tf.exporters.contract import Labelling
 from hmnas_tf.exporters.formats import EXPORTERS
+from hmnas_tf.runtimes import web_folder
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,14 @@ def test_it_was_run_by_what_will_run_it(page_alone):
     assert re.fullmatch(
         rf"onnxruntime-web {re.escape(npm_package.VERSION)} in Node.js [\d.]+", result["checked_with"]
     )
+
+
+def test_pictures_lose_the_border_that_training_images_had(folder, pixels, logits, tmp_path):
+    shutil.copytree(folder, tmp_path / "page")
+    facts = json.loads((folder / "labelling.json").read_text())
+    (tmp_path / "page/labelling.json").write_text(json.dumps(facts | {"resized": 11}))
+    found = web_folder.load(str(tmp_path / "page")).examine(pixels[:4])
+    parity.require_equal_logits("page", logits[:4], found[web_folder.PICTURES])
 
 
 def remove_the_runtime(folder):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hmnas_tf import ablate, command_line, tune
 from hmnas_tf.ablation.ablation import VARIANTS
 from hmnas_tf.config import Config
+from hmnas_tf.data.augmentation import stored_size
 from hmnas_tf.runs import choices, preflight
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +128,19 @@ def test_imagenet_is_the_papers(parse):
     assert (config.cells, config.initial_channels, config.stem, config.image_size) == (5, 24, "imagenet", 224)
     assert (config.finetune_epochs, config.finetune_learning_rate) == (60, 0.01)
     assert config.finetune_schedule == "step"
-    assert config.label_smoothing == 0.1  # DARTS' of ImageNet
+    # DARTS' evaluation on ImageNet
+    assert (config.label_smoothing, config.weight_decay, config.auxiliary_weight) == (0.1, 3e-5, 0.4)
+    assert (config.finetune_batch_size, config.gradient_clip, config.weight_momentum) == (128, 5, 0.9)
+    assert config.augmentation == ("random_resized_crop", "flip", "color_jitter")
+    assert stored_size(config.image_size, config.augmentation) == 256
+    preflight.final_topology(config)
+
+
+def test_imagenets_head_says_of_each_line_where_it_is_from():
+    head, lines = head_and_lines(ROOT / "flags" / "imagenet.flags")
+    told = re.findall(r"--(\w+)", head[head.index("Follows:") : head.index("Differs:")])
+    told.remove("seed")
+    assert sorted(told) == sorted(line[2:].partition("=")[0] for line in lines)
 
 
 def test_mlperf_tinys_size_is_asked_for(parse):

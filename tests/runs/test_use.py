@@ -88,8 +88,22 @@ def test_a_name_with_line_ends_and_tabs_stays_in_its_line_and_field(monkeypatch)
     assert shown == "a\\nb\\tc\\r\\u2028 d\\n.png\tdog\t0.7500"
 
 
+def test_a_square_is_resized_before_its_middle_is_taken(predict, tmp_path):
+    """White all around: what is left of it is what the middle of 10 x 10 pixels has."""
+    values = np.full((20, 24), 255, np.uint8)
+    values[1:-1, 3:-3] = 0
+    Image.fromarray(values).save(tmp_path / "framed.png")
+    files = [tmp_path / "framed.png"]
+    whole, middle = predict(files)[0][files[0]]["a"], predict(files, resized=10)[0][files[0]]["a"]
+    assert whole > 0.51
+    assert middle == pytest.approx(0.5, abs=1e-6)
+
+
 def test_the_white_travels_only_where_it_is_special():
     plain = Labelling(("a", "b"), (0.0,), (1.0,), (8, 8, 1))
     special = Labelling(("a", "b"), (0.0,), (1.0,), (8, 8, 1), 4095)
     assert "white" not in {**json.loads(plain.to_json()), **plain.to_strings()}
     assert json.loads(special.to_json())["white"] == json.loads(special.to_strings()["white"]) == 4095
+    assert "resized" not in {**json.loads(plain.to_json()), **plain.to_strings()}
+    cut = Labelling(("a", "b"), (0.0,), (1.0,), (8, 8, 1), resized=10)
+    assert json.loads(cut.to_json())["resized"] == json.loads(cut.to_strings()["resized"]) == 10

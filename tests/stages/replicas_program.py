@@ -34,13 +34,20 @@ from hmnas_tf.stages.supernet_training import SupernetTraining
 STEPS, BATCH = 16, 16
 
 
-def batches(seed: int) -> tf.data.Dataset:
+def batches(seed: int, mixed_classes: int = 0) -> tf.data.Dataset:
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (4 * BATCH + 3, 8, 8, 1), np.uint8)
     labels = random.integers(0, 4, len(images))
-    settings = dict(augmentation=("crop", "flip", "cutout"), mean=(0.5,), std=(0.25,))
+    settings = dict(augmentation=("crop", "flip", "mixup", "cutout"), mean=(0.5,), std=(0.25,))
     return training_batches(
-        images, labels, batch_size=BATCH, start_step=0, total_steps=STEPS, seed=seed, **settings
+        images,
+        labels,
+        batch_size=BATCH,
+        start_step=0,
+        total_steps=STEPS,
+        seed=seed,
+        mixed_classes=mixed_classes,
+        **settings,
     )
 
 
@@ -137,7 +144,7 @@ def main(replicas: int, order: str, partial_channels: int, path: str) -> None:
                 best=True,
             )
         tuning.class_weights = np.array([0.5, 2.0, 1.0, 0.25], np.float32)
-        fit("tuning", tuning, batches(4))
+        fit("tuning", tuning, batches(4, mixed_classes=4))
         averages = tuning.average.averages
         found.update({f"tuning average {i:03d}": variable.numpy() for i, variable in enumerate(averages)})
         with tuning.measured():

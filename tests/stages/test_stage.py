@@ -33,6 +33,26 @@ def test_smoothed_labels_are_those_of_keras(smoothing):
     assert float(cross_entropy(labels, logits, smoothing)) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, np.array([0.5, 2.0, 1.0, 0.25], np.float32)])
+def test_the_loss_of_mixed_labels_is_the_mixture_of_the_losses(smoothing, weights):
+    random = np.random.default_rng(1)
+    logits, shares = random.standard_normal((5, 4), np.float32), random.dirichlet(np.ones(4), 5)
+    of_classes = [
+        [float(cross_entropy(np.array([c]), row[None], smoothing, weights)) for c in range(4)]
+        for row in logits
+    ]
+    loss = cross_entropy(tf.constant(shares, tf.float32), logits, smoothing, weights)
+    assert float(loss) == pytest.approx((shares * of_classes).sum(axis=1).mean(), rel=1e-5)
+    sure, labels = tf.one_hot([0, 1, 3, 3, 2], 4), np.array([0, 1, 3, 3, 2])
+    with tf.GradientTape(persistent=True) as tape:
+        given = tf.constant(logits)
+        tape.watch(given)
+        both = [cross_entropy(own, given, smoothing, weights) for own in (sure, labels)]
+    assert float(both[0]) == pytest.approx(float(both[1]), rel=1e-5)
+    np.testing.assert_allclose(*(tape.gradient(own, given) for own in both), rtol=1e-4, atol=1e-6)
+
+
 def test_clip_scales_all_gradients_by_their_common_norm():
     found = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
     assert arrays(clip(found, 1.0))[0] == pytest.approx([0.6, 0.0])
@@ -92,6 +112,13 @@ def test_a_stage_counts_loss_and_error_in_percent(make_stock_network, make_batch
     assert sorted(counted) == ["error", "loss"]
     assert float(counted["loss"]) == 2.0
     assert float(counted["error"]) == 12.5
+
+
+def test_of_mixed_labels_the_largest_share_is_the_right_class(make_stock_network):
+    stage = Stage(make_stock_network())
+    shares = tf.constant([[0.6, 0.4], [0.4, 0.6], [0.0, 1.0], [0.9, 0.1]])
+    logits = tf.constant([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
+    assert float(stage.count(tf.constant(1.0), shares, logits)["error"]) == 50.0
 
 
 def test_a_stage_has_no_variables_but_its_networks(make_stock_network):

@@ -1,6 +1,6 @@
 // The network, and what it makes of a picture. The page uses this, and so does Node.js before a page is published.
 import * as ort from "./onnxruntime-web.js";
-import { coloured, normalised, part, resized } from "./pixels.js";
+import { central, coloured, normalised, part, resized } from "./pixels.js";
 
 /** Returns a classifier. `read` gives a promise of the bytes of a file in this folder. */
 export async function open(read) {
@@ -45,8 +45,9 @@ class Classifier {
    * `shown`, the picture of the network's size.
    */
   async classify(picture) {
-    const { class_names, image_shape, mean, std } = this.labelling;
-    const shown = resized(coloured(picture, image_shape[2]), image_shape);
+    const { class_names, image_shape, mean, std, resized: side } = this.labelling;
+    const whole = resized(coloured(picture, image_shape[2]), side ? [side, side] : image_shape);
+    const shown = central(whole, image_shape);
     const found = await this.run(normalised(shown, mean, std), [1, ...image_shape]);
     const place = found.logits.indexOf(Math.max(...found.logits));
     return { label: class_names[place], place, ...found, shown };

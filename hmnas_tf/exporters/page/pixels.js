@@ -52,6 +52,17 @@ export function resized({ data, height, width, channels }, [toHeight, toWidth]) 
   return { data: Uint8ClampedArray.from(out), height: toHeight, width: toWidth, channels };
 }
 
+/** Returns the middle of a picture: [toHeight, toWidth] of it. */
+export function central({ data, height, width, channels }, [toHeight, toWidth]) {
+  const top = Math.floor((height - toHeight) / 2), left = Math.floor((width - toWidth) / 2);
+  const out = new Uint8ClampedArray(toHeight * toWidth * channels);
+  for (let y = 0; y < toHeight; y++) {
+    const from = ((top + y) * width + left) * channels;
+    out.set(data.subarray(from, from + toWidth * channels), y * toWidth * channels);
+  }
+  return { data: out, height: toHeight, width: toWidth, channels };
+}
+
 /** Returns for each of `to` places in a row of `from` where its filter starts and the share of each pixel in it. */
 function weights(from, to) {
   const step = single(1 / single(to / from));
