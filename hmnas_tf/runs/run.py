@@ -182,19 +182,14 @@ class Run:
         stage.label_smoothing = self.config.label_smoothing
         stage.class_weights = CLASS_WEIGHTS[self.config.class_weights](self.dataset.class_counts("train"))
         title, terminal, board = TITLES[key], sys.stdout.isatty(), self.folder.tensorboard / key
-        history = self.folder.architecture
+        history, say_steps = self.folder.architecture, silent if terminal else self.say
         # The progress bar stands first, so that it shows what the stage measures and not what others add to the logs.
         callbacks = [
             *([keras.callbacks.ProgbarLogger()] if terminal else []),
             telemetry.TestError(measure, self.config.evaluate_every),
             *observers,
             telemetry.EpochTelemetry(
-                title,
-                epochs,
-                steps_per_epoch,
-                self.folder.metrics,
-                self.say,
-                silent if terminal else self.say,
+                title, epochs, steps_per_epoch, self.folder.metrics, self.say, say_steps
             ),
             keras.callbacks.TensorBoard(str(board), write_graph=False),
         ]
