@@ -7,6 +7,7 @@ nowhere else. Values the paper does not give are marked DECISION.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from hmnas_tf.console.contradictions import check_together
@@ -60,6 +61,10 @@ class Config(  # the last comes first: so do dataclasses order their fields, and
     def searches(self) -> bool:
         """Whether a supernet is trained: neither a given architecture nor a random one with new weights needs it."""
         return not self.genotype and (self.derivation, self.initial_weights) != ("random", "random")
+
+    def augmentations(self, suitable: Sequence[str]) -> tuple[str, ...]:
+        """Returns the augmentations that are meant on images that these are suitable for."""
+        return tuple({("auto",): suitable, ("none",): ()}.get(self.augmentation, self.augmentation))
 
     @property
     def budgets(self) -> dict[str, float]:

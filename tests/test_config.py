@@ -173,3 +173,10 @@ def test_settings_are_written_as_json_and_come_back():
     assert data["operations"] == ["identity", "none"]
     assert set(data) == {field.name for field in FIELDS}
     assert Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}) == config
+
+
+def test_augmentations_are_those_asked_for_or_what_suits_the_images():
+    suitable = ("crop", "cutout")
+    assert Config().augmentations(suitable) == suitable
+    assert Config(augmentation=("none",)).augmentations(suitable) == ()
+    assert Config(augmentation=("flip", "mixup")).augmentations(suitable) == ("flip", "mixup")

@@ -129,8 +129,8 @@ def _data(facts: Facts) -> str:
         f"{counted(data['test_examples'], 'test image')} that were not trained on. Pixels are normalised by "
         f"`(pixels / 255 - mean) / std` with mean {data['mean']} and std {data['std']}, a number a channel."
     ]
-    if data.get("augmentation"):
-        lines.append(f"Augmentation: {', '.join(map(plain, data['augmentation']))}.")
+    if augmentations := facts.config.augmentations(data.get("augmentation", ())):
+        lines.append(f"Augmentation: {', '.join(map(plain, augmentations))}.")
     epochs = [f"{stage.title} {counted(stage.epochs, 'epoch')}" for stage in facts.progress if stage.epochs]
     if epochs:
         when = f", until {date(facts.trained)}" if facts.trained else ""

@@ -64,8 +64,7 @@ class Run:
     @property
     def augmentation(self) -> tuple[str, ...]:
         """Names of the augmentations of this run."""
-        names = self.config.augmentation
-        return self.dataset.augmentation if names == ("auto",) else () if names == ("none",) else names
+        return self.config.augmentations(self.dataset.augmentation)
 
     def seed(self, purpose: str) -> int:
         """Returns the seed of one purpose; the same word gives the same seed in every run with the same `--seed`."""

@@ -177,3 +177,18 @@ def test_images_that_are_no_pictures_have_no_program_for_pictures():
 
 def test_a_text_without_signs_stays_as_it_is():
     assert plain("conv 3x3, 12.5 % (best)") == "conv 3x3, 12.5 % (best)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (("auto",), "\nAugmentation: crop.\n"),
+        (("flip", "mixup"), "\nAugmentation: flip, mixup.\n"),
+        (("none",), ""),
+    ],
+)
+def test_the_card_names_the_augmentation_of_the_run(asked, line, make_facts):
+    facts = facts_of(make_facts, augmentation=["crop"])
+    text = card(dataclasses.replace(facts, config=dataclasses.replace(facts.config, augmentation=asked)))
+    assert line in text
+    assert text.count("Augmentation:") == bool(line)

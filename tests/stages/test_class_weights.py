@@ -59,6 +59,9 @@ def test_the_gradient_of_a_step_is_weighted_and_the_measured_loss_is_not(
             )
         assert float(weighted[0]) != pytest.approx(float(plain[0]), rel=1e-3)
         assert not np.allclose(weighted[1][0], plain[1][0], rtol=1e-3)
+        sure = (images, tf.one_hot(labels, 4))  # mixed labels that are not mixed
+        for one, two in zip(weighted[1], stage.hypergradient(stage, sure, batch)[1], strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
     logs = stage.test_step((images, labels, tf.ones(len(labels))))
     measured = supernet(images, training=False)
     expected = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=measured))
