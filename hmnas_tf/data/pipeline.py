@@ -8,13 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.data.augmentation import augment_and_normalise, check_augmentation, mixed, normalise
+from hmnas_tf.data.resizing import central
+from hmnas_tf.data.rows import Images, Rows, as_tensor
 
 _AHEAD = 4  # batches made before they are asked for
 _ROUNDS = 12  # of the cipher behind the shuffle, see `_shuffled`
 
 
 def training_batches(
-    x: np.ndarray | tf.Tensor,
+    x: Images | tf.Tensor,
     y: np.ndarray | tf.Tensor,
     *,
     part: np.ndarray | None = None,
@@ -27,6 +29,7 @@ def training_batches(
     std: Sequence[float],
     size: tuple[int, int] | None = None,
     mixed_classes: int = 0,
+    own: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, normalised batches number `start_step` .. `total_steps - 1` of an endless stream.
 
@@ -36,7 +39,7 @@ def training_batches(
     seed.
 
     Args:
-        x: uint8 [N, H, W, C]; an array is copied into a tensor in main memory, see `in_memory`.
+        x: uint8 [N, H, W, C], in memory or on disk; not copied where TensorFlow can read it, see `as_tensor`.
         y: integer [N].
         part: indices of the images to use, [n]; None is all. N below is their number.
         batch_size: images a batch, over all replicas.
@@ -48,6 +51,8 @@ def training_batches(
         std: C floats > 0.
         size: height and width of the batches' images, pixels; None is that of `x`, which may be larger.
         mixed_classes: number of classes, where images and labels may be mixed; 0 leaves out what mixes them.
+        own: which images of each batch this worker trains on, bools [batch_size]; the others are not read, and are not
+            a number. None is all. Where images are mixed, all are needed.
 
     Returns:
         Dataset of `total_steps - start_step` pairs (float32 [batch_size, H, W, C], int32 [batch_size]); mixed labels
@@ -70,7 +75,7 @@ def training_batches(
             f"expected 0 <= start_step <= total_steps, got start_step {start_step}, total_steps {total_steps}"
         )
     steps_per_epoch = count // batch_size
-    images, labels = in_memory(x, y)
+    read, labels = _reader(x, own), _on_cpu(y, tf.int32)
     chosen = None if part is None else _on_cpu(part, tf.int64)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -79,7 +84,8 @@ def training_batches(
         if chosen is not None:
             index = tf.gather(chosen, index)
         batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        augmented = augment_and_normalise(tf.gather(images, index), batch_seed, augmentation, mean, std, size)
+        augmented = augment_and_normalise(read(index), batch_seed, augmentation, mean, std, size)
+        augmented = _only(own, augmented)
         if not mixed_classes:
             return augmented, tf.gather(labels, index)
         return mixed(augmented, tf.gather(labels, index), batch_seed, augmentation, mixed_classes)
@@ -88,12 +94,13 @@ def training_batches(
 
 
 def evaluation_batches(
-    x: np.ndarray | tf.Tensor,
+    x: Images | tf.Tensor,
     y: np.ndarray | tf.Tensor,
     *,
     batch_size: int,
     mean: Sequence[float],
     std: Sequence[float],
+    own: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Every image once, in order, in batches of one size.
 
@@ -107,6 +114,7 @@ def evaluation_batches(
         batch_size: images a batch; may exceed N.
         mean: C floats, of pixels scaled to 0..1.
         std: C floats > 0.
+        own: which images of each batch this worker evaluates, see `training_batches`.
 
     Returns:
         Dataset of ceil(N / batch_size) triples: images float32 [B, H, W, C], labels int32 [B], weights
@@ -116,13 +124,14 @@ def evaluation_batches(
         ValueError: arrays of the wrong kind or batch_size < 1.
     """
     _check_arrays(x, y, batch_size)
-    images, labels = in_memory(x, y)
+    read, labels = _reader(x, own), _on_cpu(y, tf.int32)
 
     def batch(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         index = number * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
         weights = tf.cast(index < len(x), tf.float32)
         index = tf.minimum(index, len(x) - 1)
-        return normalise(tf.gather(images, index), mean, std), tf.gather(labels, index), weights
+        images = central(read(index), *x.shape[1:3])
+        return _only(own, normalise(images, mean, std)), tf.gather(labels, index), weights
 
     return _mapped(tf.data.Dataset.range(-(-len(x) // batch_size)), batch)
 
@@ -165,18 +174,30 @@ def _shuffled(position: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf
     )
 
 
-def in_memory(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns images and labels as tensors that any number of streams can share; tensors are returned as they are."""
-    return _on_cpu(x, tf.uint8), _on_cpu(y, tf.int32)
+def _reader(x: Images | tf.Tensor, own: np.ndarray | None) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns what reads the images of a batch by their numbers, int64 [B]; in the place of others than its own a worker
+    reads its first one again.
+    """
+    source, rows = (x.source, _on_cpu(x.index, tf.int64)) if isinstance(x, Rows) else (x, None)
+    images = source if tf.is_tensor(source) else as_tensor(source)
+
+    def read(index: tf.Tensor) -> tf.Tensor:
+        if own is not None:
+            index = tf.where(own, index, index[int(np.argmax(own))])
+        return tf.gather(images, index if rows is None else tf.gather(rows, index))
+
+    return read
+
+
+def _only(own: np.ndarray | None, images: tf.Tensor) -> tf.Tensor:
+    """Makes what was not read not a number: whoever trained on it by mistake would see that at once."""
+    return images if own is None else tf.where(own[:, None, None, None], images, np.nan)
 
 
 def _on_cpu(values: np.ndarray | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    # Eager tensors that `map` captures: not copied into the graph, which may not exceed 2 GB, and kept in
-    # main memory, since tf.data runs there also on a machine with GPUs.
-    if tf.is_tensor(values):
-        return values
+    # Kept in main memory, since tf.data runs there also on a machine with GPUs.
     with tf.device("CPU:0"):
-        return tf.constant(values, dtype)
+        return values if tf.is_tensor(values) else tf.constant(values, dtype)
 
 
 def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor, ...]]) -> tf.data.Dataset:
@@ -193,7 +214,7 @@ def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor
     return batches.with_options(options)
 
 
-def _check_arrays(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, batch_size: int) -> None:
+def _check_arrays(x: Images | tf.Tensor, y: np.ndarray | tf.Tensor, batch_size: int) -> None:
     if x.dtype != np.uint8 or x.ndim != 4 or len(x) == 0:
         raise ValueError(
             f"images must be a non-empty uint8 array [N, H, W, C], got {x.dtype} {list(x.shape)}"

@@ -113,18 +113,20 @@ class Run:
             augmentation: names; None is the run's.
             mixed: whether images and labels are mixed where the run's augmentation does so.
         """
-        images = self.dataset.tensors["train"]
+        data = self.dataset
         settings = dict(
             part=part,
             batch_size=batch_size,
             seed=self.seed(purpose),
             augmentation=self.augmentation if augmentation is None else augmentation,
-            mean=self.dataset.mean,
-            std=self.dataset.std,
-            size=self.dataset.image_shape[:2],
-            mixed_classes=self.dataset.num_classes if mixed else 0,
+            mean=data.mean,
+            std=data.std,
+            size=data.image_shape[:2],
+            mixed_classes=data.num_classes if mixed else 0,
         )
-        return lambda start, total: training_batches(*images, start_step=start, total_steps=total, **settings)
+        return lambda start, total: training_batches(
+            data.x_train, data.y_train, start_step=start, total_steps=total, **settings
+        )
 
     def largest_batch(self, examples: int) -> int:
         """Returns `--batch_size`, or what so few examples give every replica in equal parts."""
@@ -138,7 +140,7 @@ class Run:
         steps = min(STATISTICS_BATCHES, len(data.x_train) // batch_size)
         as_they_are = self.batches("statistics", batch_size, augmentation=())(0, steps)
         test = evaluation_batches(
-            *data.tensors["test"], batch_size=self.config.batch_size, mean=data.mean, std=data.std
+            data.x_test, data.y_test, batch_size=self.config.batch_size, mean=data.mean, std=data.std
         )
         with self.strategy.scope():
             return Meter(network, test, as_they_are, data.num_classes, self.say)

@@ -49,15 +49,13 @@ def test_a_container_has_what_it_is_given(tmp_path, monkeypatch):
 
 
 def test_a_part_of_shared_images_gives_the_batches_of_a_copy():
-    dataset = ImageDataset("toy", "1", X, Y, X, Y, ("a", "b"), ())
-    assert dataset.tensors["train"][0] is dataset.tensors["train"][0]
     part = np.sort(np.random.default_rng(2).permutation(100)[:37])
     options = dict(batch_size=8, start_step=2, total_steps=7, seed=3, augmentation=("crop", "flip"))
     options |= dict(mean=(0.5,) * 3, std=(0.2,) * 3)
-    shared = training_batches(*dataset.tensors["train"], part=part, **options)
+    shared = training_batches(X, Y, part=part, **options)
     copied = training_batches(X[part], Y[part], **options)
     for (images, labels), (same_images, same_labels) in zip(shared, copied, strict=True):
         assert np.array_equal(images, same_images)
         assert np.array_equal(labels, same_labels)
     with pytest.raises(ValueError, match="batch_size 38 is larger than the 37"):
-        training_batches(*dataset.tensors["train"], part=part, **(options | {"batch_size": 38}))
+        training_batches(X, Y, part=part, **(options | {"batch_size": 38}))
