@@ -175,8 +175,9 @@ def _shuffled(position: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf
 
 
 def _reader(x: Images | tf.Tensor, own: np.ndarray | None) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns what reads the images of a batch by their numbers, int64 [B]; in the place of others than its own a worker
-    reads its first one again.
+    """Returns what reads the images of a batch by their numbers, int64 [B].
+
+    In the place of others than its own a worker reads its first one again.
     """
     source, rows = (x.source, _on_cpu(x.index, tf.int64)) if isinstance(x, Rows) else (x, None)
     images = source if tf.is_tensor(source) else as_tensor(source)
