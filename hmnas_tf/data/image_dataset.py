@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.augmentation import check_augmentation
 from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices, listed
 from hmnas_tf.data.image_files import FULL
@@ -120,6 +121,11 @@ class ImageDataset:
     def class_counts(self, part: str) -> np.ndarray:
         """Returns how many images of each class a part has, `train` or `test`, integers [classes]."""
         return np.bincount(getattr(self, f"y_{part}"), minlength=self.num_classes)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the images stay on disk, and only what is shown to a network is read."""
+        return isinstance(self.x_train, Rows) and self.x_train.store is not None
 
     @property
     def given(self) -> bool:
@@ -234,11 +240,14 @@ class ImageDataset:
         }
 
 
-def content_version(*arrays: Images) -> str:
+def content_version(*arrays: Images, say: Say = silent) -> str:
     """A version for data that carries none: "sha256:" and 16 digits of the hash of shapes and values."""
-    digest = hashlib.sha256()
+    digest, done = hashlib.sha256(), 0
+    progress = Progress(say, "hashing images and labels", sum(map(len, arrays)))
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         for block in blocks(array):
             digest.update(block.data)
+            done += len(block)
+            progress.done(done)
     return f"sha256:{digest.hexdigest()[:16]}"

@@ -9,11 +9,12 @@ import json
 import math
 import mmap
 import os
+import re
 import shutil
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from hmnas_tf.console.progress import Progress, Say
 from hmnas_tf.data.rows import Images, Rows
+from hmnas_tf.data.rows import blocks as blocks_of
 from hmnas_tf.storage import atomic
 from hmnas_tf.storage.possession import alone_in
 
@@ -30,6 +32,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HEAD = "store.json"  # of a finished store
 _SAFE_EVERY = 1 << 28  # bytes of images, after which those before survive that the power fails
 _GIVEN_BACK_EVERY = 0.2  # seconds
+_DIGITS, _LONGEST = 16, 60  # of a hash and of a title, in names
 _COMPARED = 8  # images that are looked at when a store is opened
 
 
@@ -51,10 +54,16 @@ class ImageStore:
         """Returns some of the images by their numbers."""
         return Rows(np.asarray(self._images), index, self)
 
-    def remembered(self, name: str, images: Rows, compute: Callable[[], Any]) -> Any:
-        """Returns what was computed of some of the images before, or computes it and keeps it; JSON types only."""
-        digest = hashlib.sha256(images.index.tobytes() + repr(images.size).encode()).hexdigest()[:16]
-        path = self.folder / f"{name}-{digest}.json"
+    def remembered(self, name: str, of: Sequence[np.ndarray], compute: Callable[[], Any]) -> Any:
+        """Returns what was computed of some images before, or computes it and keeps it; JSON types only.
+
+        Args:
+            name: of what is computed.
+            of: arrays that the result depends on, beside the images.
+            compute: does it.
+        """
+        digest = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in of)).hexdigest()
+        path = self.folder / f"{name}-{digest[:_DIGITS]}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -65,10 +74,11 @@ class ImageStore:
             atomic.write_json(path, value)
         return value
 
-    def is_sound(self) -> bool:
-        """Returns whether some images, from the first to the last, are what was written."""
+    def agrees(self, source: Callable[[int], np.ndarray] | None = None) -> bool:
+        """Returns whether some images, from the first to the last, are what was written; those here, or read anew."""
         some = np.unique(np.linspace(0, len(self.facts) - 1, _COMPARED).astype(int))
-        return all(digest_of(self._images[i]) == self.facts["digest"][i].tobytes() for i in some)
+        given = [self._images[i] for i in some] if source is None else map(source, some.tolist())
+        return [digest_of(image) for image in given] == [self.facts["digest"][i].tobytes() for i in some]
 
 
 def digest_of(image: np.ndarray) -> bytes:
@@ -83,44 +93,64 @@ def digests_of(images: Images) -> list[bytes]:
     return [digest_of(images[number]) for number in range(len(images))]
 
 
+def highest_of(images: Images) -> int:
+    """Returns the highest value of a pixel; of images on disk that with their borders, see `rows.middle`."""
+    if isinstance(images, Rows) and images.store:
+        return int(images.store.facts["highest"][images.index].max())
+    return max(int(block.max()) for block in blocks_of(images))
+
+
+def folder_for(cache: Path, title: str, lines: Iterable[str]) -> Path:
+    """Returns the folder in a cache of images that all the lines describe, which must differ where the images do."""
+    digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    return cache / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', title)[:_LONGEST]}-{digest[:_DIGITS]}"
+
+
 def opened(
-    folder: Path, shape: tuple[int, int, int, int], made_of: Any, blocks: Blocks, what: str, say: Say
+    folder: Path,
+    shape: tuple[int, int, int, int],
+    blocks: Blocks,
+    what: str,
+    say: Say,
+    source: Callable[[int], np.ndarray] | None = None,
 ) -> ImageStore:
     """Returns the store in a folder; makes what is missing of it, and goes on with one that was left unfinished.
 
     Args:
-        folder: of this store alone; its name must differ where the images do.
+        folder: of this store alone, see `folder_for`.
         shape: (number, height, width, channels) of the images.
-        made_of: what a reader of the folder should know, JSON types only.
         blocks: returns the images from a number on, in order, uint8 [k, H, W, C], and their labels, integers [k].
         what: is done, to begin a line of progress with.
         say: shows a line to the user.
+        source: reads one of the images anew by its number; a finished store whose images are others is made again.
 
     Raises:
         ValueError: if the disk is too small or the folder cannot be written; what was made is kept.
     """
     try:
-        if store := _found(folder, shape):
+        if store := _found(folder, shape, source):
             return store
         folder.mkdir(parents=True, exist_ok=True)
         with alone_in(folder, say):
-            if store := _found(folder, shape):  # made by whoever was waited for
+            if store := _found(folder, shape, source):  # made by whoever was waited for
                 return store
             _make(folder, shape, blocks, what, say)
-            atomic.write_json(folder / _HEAD, {"shape": list(shape), "made_of": made_of})
+            atomic.write_json(folder / _HEAD, {"schema": 1, "shape": list(shape)})
             return ImageStore(folder, shape)
     except OSError as error:
         raise _refusal(folder, shape, error) from error
 
 
-def _found(folder: Path, shape: tuple[int, int, int, int]) -> ImageStore | None:
+def _found(
+    folder: Path, shape: tuple[int, int, int, int], source: Callable[[int], np.ndarray] | None
+) -> ImageStore | None:
     """Returns a store that is finished and sound."""
     sizes = {"images": math.prod(shape), "facts": shape[0] * _FACTS.itemsize}
     paths = [folder / name for name in sizes]
     if not (folder / _HEAD).exists() or [_size(path) for path in paths] != list(sizes.values()):
         return None
     store = ImageStore(folder, shape)
-    return store if store.is_sound() else None
+    return store if store.agrees() and (source is None or store.agrees(source)) else None
 
 
 def _make(folder: Path, shape: tuple[int, int, int, int], blocks: Blocks, what: str, say: Say) -> None:
@@ -196,8 +226,8 @@ def _refusal(folder: Path, shape: tuple[int, int, int, int], error: OSError) -> 
     needed = missing * math.prod(shape[1:])
     return ValueError(
         f"the disk of {folder} is full: {missing:,} of {shape[0]:,} images need {needed / 1e9:.1f} GB more, "
-        f"{free / 1e9:.1f} GB are free. What is there is kept, and the same command goes on from it: make room, or take "
-        "another --cache_dir, a smaller --image_size or --train_examples"
+        f"{free / 1e9:.1f} GB are free. What is there is kept, and the same command goes on from it: make room, or "
+        "take another --cache_dir, a smaller --image_size or --train_examples"
     )
 
 

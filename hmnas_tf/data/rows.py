@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hmnas_tf.data.image_store import ImageStore
 
 _ALIGNED = 64  # bytes: TensorFlow ends the process over a tensor whose first byte lies elsewhere
-_BLOCK = 1 << 24  # bytes of images looked at together
+_BLOCK = 1 << 22  # bytes of images looked at together
 
 
 class Rows:

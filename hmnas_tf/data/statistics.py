@@ -17,7 +17,8 @@ def mean_and_std(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
         images: uint8 [N, H, W, C].
     """
     if isinstance(images, Rows) and images.store:
-        counts = np.array(images.store.remembered("values", images, lambda: _counts(images).tolist()))
+        of = [images.index, np.array(images.size)]
+        counts = np.array(images.store.remembered("values", of, lambda: _counts(images).tolist()))
     else:
         counts = _counts(images)
     values = np.arange(256) / 255.0
