@@ -130,8 +130,7 @@ def evaluation_batches(
         index = number * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
         weights = tf.cast(index < len(x), tf.float32)
         index = tf.minimum(index, len(x) - 1)
-        images = central(read(index), *x.shape[1:3])
-        return _only(own, normalise(images, mean, std)), tf.gather(labels, index), weights
+        return _only(own, normalise(read(index), mean, std)), tf.gather(labels, index), weights
 
     return _mapped(tf.data.Dataset.range(-(-len(x) // batch_size)), batch)
 
@@ -185,7 +184,8 @@ def _reader(x: Images | tf.Tensor, own: np.ndarray | None) -> Callable[[tf.Tenso
     def read(index: tf.Tensor) -> tf.Tensor:
         if own is not None:
             index = tf.where(own, index, index[int(np.argmax(own))])
-        return tf.gather(images, index if rows is None else tf.gather(rows, index))
+        found = tf.gather(images, index if rows is None else tf.gather(rows, index))
+        return central(found, *x.shape[1:3])
 
     return read
 
