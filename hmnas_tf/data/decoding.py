@@ -13,10 +13,11 @@ import numpy as np
 
 from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data import image_store
+from hmnas_tf.data.buffers import empty
 from hmnas_tf.data.image_dataset import content_version
 from hmnas_tf.data.image_files import WITHOUT_WARNINGS, read_image
 from hmnas_tf.data.resizing import crop_and_resize
-from hmnas_tf.data.rows import Images, empty
+from hmnas_tf.data.rows import Images
 
 _NAMED = 5  # of files that cannot be read, so many are named
 _TOGETHER = 16  # files that a thread takes at a time

@@ -11,9 +11,10 @@ import numpy as np
 
 from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.augmentation import check_augmentation
+from hmnas_tf.data.buffers import aligned
 from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices, listed
 from hmnas_tf.data.image_files import FULL
-from hmnas_tf.data.rows import Images, Rows, aligned, blocks, chosen, middle
+from hmnas_tf.data.rows import Images, Rows, blocks, chosen, middle
 from hmnas_tf.data.selection import count_to_take, held_out, random_classes
 from hmnas_tf.data.statistics import mean_and_std
 
@@ -75,7 +76,8 @@ class ImageDataset:
         for split in ("train", "test"):
             self._check_split(split)
             labels = getattr(self, f"y_{split}")
-            object.__setattr__(self, f"x_{split}", aligned(getattr(self, f"x_{split}")))
+            images = getattr(self, f"x_{split}")
+            object.__setattr__(self, f"x_{split}", images if isinstance(images, Rows) else aligned(images))
             object.__setattr__(self, f"y_{split}", np.asarray(labels, np.int32))
         height, width, channels = self.x_test.shape[1:]
         if self.x_train.shape[1:] != (self.resized or height, self.resized or width, channels):

@@ -46,7 +46,7 @@ class ImageStore:
 
     def __init__(self, folder: Path, shape: tuple[int, int, int, int]):
         self.folder = folder
-        self._images = np.memmap(folder / "images", np.uint8, "c", shape=shape)
+        self._images = np.memmap(folder / "images", np.uint8, "r", shape=shape)
         self.facts = np.fromfile(folder / "facts", _FACTS)
         _keep_giving_back(self._images._mmap)
 

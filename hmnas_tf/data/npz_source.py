@@ -11,9 +11,9 @@ import numpy as np
 
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.data.arrays import KEYS, dataset_of_arrays
+from hmnas_tf.data.buffers import empty
 from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.memory import COPIES, check_fits
-from hmnas_tf.data.rows import empty
 
 _OPTIONAL = ("class_names", "layout")
 _NAMED = 5  # so many arrays are named

@@ -8,15 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.data.augmentation import augment_and_normalise, check_augmentation, mixed, normalise
+from hmnas_tf.data.buffers import reader
 from hmnas_tf.data.resizing import central
-from hmnas_tf.data.rows import Images, Rows, as_tensor
+from hmnas_tf.data.rows import Images, Rows
 
 _AHEAD = 4  # batches made before they are asked for
 _ROUNDS = 12  # of the cipher behind the shuffle, see `_shuffled`
 
 
 def training_batches(
-    x: Images | tf.Tensor,
+    x: Images,
     y: np.ndarray | tf.Tensor,
     *,
     part: np.ndarray | None = None,
@@ -39,7 +40,7 @@ def training_batches(
     seed.
 
     Args:
-        x: uint8 [N, H, W, C], in memory or on disk; not copied where TensorFlow can read it, see `as_tensor`.
+        x: uint8 [N, H, W, C], in memory or on disk, see `buffers.reader`.
         y: integer [N].
         part: indices of the images to use, [n]; None is all. N below is their number.
         batch_size: images a batch, over all replicas.
@@ -94,7 +95,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    x: Images | tf.Tensor,
+    x: Images,
     y: np.ndarray | tf.Tensor,
     *,
     batch_size: int,
@@ -173,19 +174,18 @@ def _shuffled(position: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf
     )
 
 
-def _reader(x: Images | tf.Tensor, own: np.ndarray | None) -> Callable[[tf.Tensor], tf.Tensor]:
+def _reader(x: Images, own: np.ndarray | None) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns what reads the images of a batch by their numbers, int64 [B].
 
     In the place of others than its own a worker reads its first one again.
     """
     source, rows = (x.source, _on_cpu(x.index, tf.int64)) if isinstance(x, Rows) else (x, None)
-    images = source if tf.is_tensor(source) else as_tensor(source)
+    images = reader(source)
 
     def read(index: tf.Tensor) -> tf.Tensor:
         if own is not None:
             index = tf.where(own, index, index[int(np.argmax(own))])
-        found = tf.gather(images, index if rows is None else tf.gather(rows, index))
-        return central(found, *x.shape[1:3])
+        return central(images(index if rows is None else tf.gather(rows, index)), *x.shape[1:3])
 
     return read
 
@@ -215,7 +215,7 @@ def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor
     return batches.with_options(options)
 
 
-def _check_arrays(x: Images | tf.Tensor, y: np.ndarray | tf.Tensor, batch_size: int) -> None:
+def _check_arrays(x: Images, y: np.ndarray | tf.Tensor, batch_size: int) -> None:
     if x.dtype != np.uint8 or x.ndim != 4 or len(x) == 0:
         raise ValueError(
             f"images must be a non-empty uint8 array [N, H, W, C], got {x.dtype} {list(x.shape)}"

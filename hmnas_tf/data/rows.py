@@ -1,20 +1,17 @@
-"""Some images of an array without a copy of them, and arrays that TensorFlow reads without one."""
+"""Some images of an array, without a copy of them."""
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from hmnas_tf.data.resizing import central
 
 if TYPE_CHECKING:
     from hmnas_tf.data.image_store import ImageStore
 
-_ALIGNED = 64  # bytes: TensorFlow ends the process over a tensor whose first byte lies elsewhere
 _BLOCK = 1 << 22  # bytes of images looked at together
 
 
@@ -61,6 +58,8 @@ class Rows:
 
     def __getitem__(self, which: Any) -> np.ndarray:
         """Reads an image, [H, W, C], or those that a slice, numbers or bools choose, [k, H, W, C]."""
+        if which is Ellipsis or isinstance(which, tuple):
+            return np.asarray(self)[which]
         return central(self.source[self.index[which]], *self.size)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -105,44 +104,3 @@ def blocks(values: Images) -> Iterator[np.ndarray]:
     step = max(1, _BLOCK * len(values) // max(1, int(np.prod(values.shape, dtype=np.int64))))
     for start in range(0, len(values), step):
         yield np.ascontiguousarray(values[start : start + step])
-
-
-def empty(shape: tuple[int, ...]) -> np.ndarray:
-    """Returns an array uint8 of any content that `as_tensor` need not copy."""
-    count = int(np.prod(shape, dtype=np.int64))
-    memory = np.empty(count + _ALIGNED, np.uint8)
-    start = -memory.ctypes.data % _ALIGNED
-    return memory[start : start + count].reshape(shape)
-
-
-def aligned(images: Images) -> Images:
-    """Returns images that `as_tensor` need not copy: themselves, or a copy."""
-    if isinstance(images, Rows) or _shareable(images):
-        return images
-    copy = empty(images.shape)
-    copy[...] = images
-    return copy
-
-
-def as_tensor(images: np.ndarray) -> tf.Tensor:
-    """Returns an array as a tensor in main memory: the same bytes, or a copy where TensorFlow could not read them.
-
-    Streams capture it. So it is not copied into their graph either, which may not exceed 2 GB.
-    """
-    with tf.device("CPU:0"):
-        if not _shareable(images):
-            return tf.constant(images, tf.uint8)
-        return tf.experimental.dlpack.from_dlpack(_writeable(images).__dlpack__())
-
-
-def _shareable(images: np.ndarray) -> bool:
-    return bool(images.size and images.flags.c_contiguous and images.ctypes.data % _ALIGNED == 0)
-
-
-def _writeable(images: np.ndarray) -> np.ndarray:
-    """Returns a view that says it may be written, which DLPack asks for; nothing ever writes into such a tensor."""
-    if images.flags.writeable:
-        return images
-    memory = (ctypes.c_uint8 * images.nbytes).from_address(images.ctypes.data)
-    memory.owner = images  # lives as long as the view
-    return np.frombuffer(memory, np.uint8).reshape(images.shape)

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from hmnas_tf.console.progress import Progress, Say
 from hmnas_tf.data import image_store
+from hmnas_tf.data.buffers import empty
 from hmnas_tf.data.idx_files import quiet_tfds
 from hmnas_tf.data.resizing import crop_and_resize
-from hmnas_tf.data.rows import Rows, empty
+from hmnas_tf.data.rows import Rows
 
 _BATCH, _BYTES = 512, 1 << 25  # images, and their bytes, decoded at a time
 

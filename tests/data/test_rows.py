@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
-from hmnas_tf.data.rows import Rows, aligned, as_tensor, blocks, empty, middle, whole
+from hmnas_tf.data.buffers import aligned, as_tensor, empty
+from hmnas_tf.data.rows import Rows, blocks, middle, whole
 
 X = np.random.default_rng(0).integers(0, 256, (60, 12, 10, 3)).astype(np.uint8)
 Y = np.arange(60) % 3
