@@ -54,6 +54,13 @@ class ImageStore:
         """Returns some of the images by their numbers."""
         return Rows(np.asarray(self._images), index, self)
 
+    def expect(self, index: np.ndarray) -> None:
+        """Lets the system fetch images that are about to be read, many at once: one by one a disk mostly waits."""
+        size, mapped = math.prod(self._images.shape[1:]), self._images._mmap
+        for number in index.tolist():
+            start = number * size // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, start, (number + 1) * size - start)
+
     def remembered(self, name: str, of: Sequence[np.ndarray], compute: Callable[[], Any]) -> Any:
         """Returns what was computed of some images before, or computes it and keeps it; JSON types only.
 

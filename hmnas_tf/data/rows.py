@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from hmnas_tf.data.image_store import ImageStore
 
 _BLOCK = 1 << 22  # bytes of images looked at together
+_AHEAD = 8  # such blocks that a disk is asked for before they are looked at
 
 
 class Rows:
@@ -101,6 +103,9 @@ def whole(images: Images) -> Images:
 
 def blocks(values: Images) -> Iterator[np.ndarray]:
     """Yields an array, or rows, in pieces of some megabytes, each in one piece of memory."""
-    step = max(1, _BLOCK * len(values) // max(1, int(np.prod(values.shape, dtype=np.int64))))
+    step = max(1, _BLOCK * len(values) // max(1, math.prod(values.shape)))
+    store = values.store if isinstance(values, Rows) else None
     for start in range(0, len(values), step):
+        if store:
+            store.expect(values.index[start + _AHEAD * step if start else 0 : start + (_AHEAD + 1) * step])
         yield np.ascontiguousarray(values[start : start + step])
