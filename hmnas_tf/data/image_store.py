@@ -7,13 +7,9 @@ import errno
 import hashlib
 import json
 import math
-import mmap
 import os
 import re
 import shutil
-import threading
-import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hmnas_tf.console.progress import Progress, Say
+from hmnas_tf.data.mapped_images import MappedImages
 from hmnas_tf.data.rows import Images, Rows
 from hmnas_tf.data.rows import blocks as blocks_of
 from hmnas_tf.storage import atomic
@@ -31,7 +28,6 @@ _FACTS = np.dtype([("digest", "V16"), ("highest", "u1"), ("label", "<i4")])  # o
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HEAD = "store.json"  # of a finished store
 _SAFE_EVERY = 1 << 28  # bytes of images, after which those before survive that the power fails
-_GIVEN_BACK_EVERY = 0.2  # seconds
 _DIGITS, _LONGEST = 16, 60  # of a hash and of a title, in names
 _COMPARED = 8  # images that are looked at when a store is opened
 
@@ -46,20 +42,12 @@ class ImageStore:
 
     def __init__(self, folder: Path, shape: tuple[int, int, int, int]):
         self.folder = folder
-        self._images = np.memmap(folder / "images", np.uint8, "r", shape=shape)
+        self.mapped = MappedImages(folder / "images", shape)
         self.facts = np.fromfile(folder / "facts", _FACTS)
-        _keep_giving_back(self._images._mmap)
 
     def rows(self, index: np.ndarray) -> Rows:
         """Returns some of the images by their numbers."""
-        return Rows(np.asarray(self._images), index, self)
-
-    def expect(self, index: np.ndarray) -> None:
-        """Lets the system fetch images that are about to be read, many at once: one by one a disk mostly waits."""
-        size, mapped = math.prod(self._images.shape[1:]), self._images._mmap
-        for number in index.tolist():
-            start = number * size // mmap.PAGESIZE * mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_WILLNEED, start, (number + 1) * size - start)
+        return Rows(self.mapped.array, index, self)
 
     def remembered(self, name: str, of: Sequence[np.ndarray], compute: Callable[[], Any]) -> Any:
         """Returns what was computed of some images before, or computes it and keeps it; JSON types only.
@@ -84,7 +72,7 @@ class ImageStore:
     def agrees(self, source: Callable[[int], np.ndarray] | None = None) -> bool:
         """Returns whether some images, from the first to the last, are what was written; those here, or read anew."""
         some = np.unique(np.linspace(0, len(self.facts) - 1, _COMPARED).astype(int))
-        given = [self._images[i] for i in some] if source is None else map(source, some.tolist())
+        given = [self.mapped.array[i] for i in some] if source is None else map(source, some.tolist())
         return [digest_of(image) for image in given] == [self.facts["digest"][i].tobytes() for i in some]
 
 
@@ -236,20 +224,3 @@ def _refusal(folder: Path, shape: tuple[int, int, int, int], error: OSError) -> 
         f"{free / 1e9:.1f} GB are free. What is there is kept, and the same command goes on from it: make room, or "
         "take another --cache_dir, a smaller --image_size or --train_examples"
     )
-
-
-def _keep_giving_back(mapped: mmap.mmap) -> None:
-    """Lets go of the pages of a mapped file again and again, as long as it is mapped.
-
-    The system keeps them while it has room for them. Else they would count as memory of this process, up to all there
-    is, and whoever limits or watches that could not tell them from what is really needed.
-    """
-    own = weakref.ref(mapped)
-
-    def give_back() -> None:
-        while (file := own()) is not None:
-            file.madvise(mmap.MADV_DONTNEED)
-            del file
-            time.sleep(_GIVEN_BACK_EVERY)
-
-    threading.Thread(target=give_back, daemon=True, name="mapped images").start()

@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.data.augmentation import augment_and_normalise, check_augmentation, mixed, normalise
-from hmnas_tf.data.buffers import reader
-from hmnas_tf.data.resizing import central
 from hmnas_tf.data.rows import Images, Rows
+from hmnas_tf.data.stream_images import asked_for, image_reader, on_cpu, only_own
 
-_AHEAD = 4  # batches made before they are asked for
+_AHEAD = 4  # batches made before they are wanted
+_ASKED = 4  # batches that a disk is asked for before they are made
 _ROUNDS = 12  # of the cipher behind the shuffle, see `_shuffled`
 
 
@@ -76,22 +76,23 @@ def training_batches(
             f"expected 0 <= start_step <= total_steps, got start_step {start_step}, total_steps {total_steps}"
         )
     steps_per_epoch = count // batch_size
-    read, labels = _reader(x, own), _on_cpu(y, tf.int32)
-    chosen = None if part is None else _on_cpu(part, tf.int64)
+    read, labels = image_reader(x, own), on_cpu(y, tf.int32)
+    chosen = None if part is None else on_cpu(part, tf.int64)
 
-    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def numbers(step: tf.Tensor) -> tf.Tensor:
         position = (step % steps_per_epoch) * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
         index = _shuffled(position, seed, step // steps_per_epoch, count)
-        if chosen is not None:
-            index = tf.gather(chosen, index)
+        return index if chosen is None else tf.gather(chosen, index)
+
+    def batch(step: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
         augmented = augment_and_normalise(read(index), batch_seed, augmentation, mean, std, size)
-        augmented = _only(own, augmented)
+        augmented = only_own(own, augmented)
         if not mixed_classes:
             return augmented, tf.gather(labels, index)
         return mixed(augmented, tf.gather(labels, index), batch_seed, augmentation, mixed_classes)
 
-    return _mapped(tf.data.Dataset.range(start_step, total_steps), batch)
+    return _mapped(tf.data.Dataset.range(start_step, total_steps), numbers, batch, x, own)
 
 
 def evaluation_batches(
@@ -125,15 +126,17 @@ def evaluation_batches(
         ValueError: arrays of the wrong kind or batch_size < 1.
     """
     _check_arrays(x, y, batch_size)
-    read, labels = _reader(x, own), _on_cpu(y, tf.int32)
+    read, labels = image_reader(x, own), on_cpu(y, tf.int32)
 
-    def batch(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        index = number * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
+    def numbers(number: tf.Tensor) -> tf.Tensor:
+        return number * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
+
+    def batch(_: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         weights = tf.cast(index < len(x), tf.float32)
         index = tf.minimum(index, len(x) - 1)
-        return _only(own, normalise(read(index), mean, std)), tf.gather(labels, index), weights
+        return only_own(own, normalise(read(index), mean, std)), tf.gather(labels, index), weights
 
-    return _mapped(tf.data.Dataset.range(-(-len(x) // batch_size)), batch)
+    return _mapped(tf.data.Dataset.range(-(-len(x) // batch_size)), numbers, batch, x, own)
 
 
 def split_indices(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,37 +177,29 @@ def _shuffled(position: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf
     )
 
 
-def _reader(x: Images, own: np.ndarray | None) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns what reads the images of a batch by their numbers, int64 [B].
+def _mapped(
+    steps: tf.data.Dataset,
+    numbers: Callable[[tf.Tensor], tf.Tensor],
+    batch: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
+    x: Images,
+    own: np.ndarray | None,
+) -> tf.data.Dataset:
+    """Returns the batches of steps: of the numbers of their images, which a disk is asked for some batches before."""
 
-    In the place of others than its own a worker reads its first one again.
-    """
-    source, rows = (x.source, _on_cpu(x.index, tf.int64)) if isinstance(x, Rows) else (x, None)
-    images = reader(source)
+    def numbered(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return step, numbers(step)
 
-    def read(index: tf.Tensor) -> tf.Tensor:
-        if own is not None:
-            index = tf.where(own, index, index[int(np.argmax(own))])
-        return central(images(index if rows is None else tf.gather(rows, index)), *x.shape[1:3])
-
-    return read
-
-
-def _only(own: np.ndarray | None, images: tf.Tensor) -> tf.Tensor:
-    """Makes what was not read not a number: whoever trained on it by mistake would see that at once."""
-    return images if own is None else tf.where(own[:, None, None, None], images, np.nan)
-
-
-def _on_cpu(values: np.ndarray | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    # Kept in main memory, since tf.data runs there also on a machine with GPUs.
-    with tf.device("CPU:0"):
-        return values if tf.is_tensor(values) else tf.constant(values, dtype)
-
-
-def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor, ...]]) -> tf.data.Dataset:
     # Nothing in it depends on the values of tensors, and reading its source takes longer than all the rest.
-    batch = tf.autograph.experimental.do_not_convert(batch)
-    batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(_AHEAD)
+    numbered, batch = map(tf.autograph.experimental.do_not_convert, (numbered, batch))
+    if isinstance(x, Rows) and x.store:
+        numbered = asked_for(x, own, numbered)
+        steps = steps.map(numbered, deterministic=True).prefetch(_ASKED)
+        batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    else:
+        batches = steps.map(
+            lambda step: batch(*numbered(step)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+    batches = batches.prefetch(_AHEAD)
     options = tf.data.Options()
     # Without it AUTOTUNE is a call a core. The thread that tunes is not always woken when an iterator ends, which then
     # waits for it: half of a minute's run on one core.

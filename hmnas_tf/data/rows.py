@@ -107,5 +107,7 @@ def blocks(values: Images) -> Iterator[np.ndarray]:
     store = values.store if isinstance(values, Rows) else None
     for start in range(0, len(values), step):
         if store:
-            store.expect(values.index[start + _AHEAD * step if start else 0 : start + (_AHEAD + 1) * step])
+            store.mapped.expect(
+                values.index[start + _AHEAD * step if start else 0 : start + (_AHEAD + 1) * step]
+            )
         yield np.ascontiguousarray(values[start : start + step])
