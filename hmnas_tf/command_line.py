@@ -40,6 +40,7 @@ DATA_FLAGS = [
     "train_examples",
     "test_examples",
     "holdout",
+    "cache_dir",
     "seed",
 ]
 KINDS = {  # of flags that hold no words

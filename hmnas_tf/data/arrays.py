@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hmnas_tf.data.buffers import empty
 from hmnas_tf.data.class_names import listed
 from hmnas_tf.data.image_dataset import ImageDataset, content_version
 from hmnas_tf.data.image_files import BRIGHT, white_of
 from hmnas_tf.data.labels import read_labels
-from hmnas_tf.data.memory import check_fits
+from hmnas_tf.data.memory import COPIES, check_fits
 from hmnas_tf.data.resizing import resize_array
+from hmnas_tf.data.rows import blocks
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 AUGMENTATION = ("crop", "flip", "cutout")  # of images that nothing is known of
-_CHUNK = 1024  # images turned to uint8 at a time
 _ROUNDING = 1e-3  # of the range: floats this little outside are taken for its ends
 _DARK = (
     1 / 8
@@ -57,7 +58,11 @@ def dataset_of_arrays(
     labels = read_labels(arrays["y_train"], arrays["y_test"], names, where)
     y_train, y_test = labels.y_train, labels.y_test
     if image_size:
-        check_fits(name, len(x_train) + len(x_test), (image_size, image_size, x_train.shape[3]))
+        given = (x_train.nbytes + x_test.nbytes) / (
+            (len(x_train) + len(x_test)) * image_size**2 * x_train.shape[3]
+        )
+        shape = (image_size, image_size, x_train.shape[3])
+        check_fits(name, len(x_train) + len(x_test), shape, copies=round(COPIES + given, 2))
     dataset = ImageDataset(
         name=name,
         version=content_version(x_train, y_train, x_test, y_test),
@@ -166,10 +171,11 @@ class Pixels:
         )
 
     def _rounded(self, images: np.ndarray, white: float) -> np.ndarray:
-        rounded = np.empty(images.shape, np.uint8)
-        for start in range(0, len(images), _CHUNK):
-            chunk = images[start : start + _CHUNK].astype(np.float32, copy=False)
-            rounded[start : start + _CHUNK] = np.round(np.clip(chunk / white, 0.0, 1.0) * 255.0)
+        rounded, start = empty(images.shape), 0
+        for block in blocks(images):
+            chunk = block.astype(np.float32, copy=False)
+            rounded[start : start + len(block)] = np.round(np.clip(chunk / white, 0.0, 1.0) * 255.0)
+            start += len(block)
         return rounded
 
 

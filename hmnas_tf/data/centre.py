@@ -8,6 +8,7 @@ import numpy as np
 
 from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.resizing import central
+from hmnas_tf.data.rows import middle
 
 
 def centred(dataset: ImageDataset, size: int) -> ImageDataset:
@@ -20,7 +21,7 @@ def centred(dataset: ImageDataset, size: int) -> ImageDataset:
     resized = dataset.x_test.shape[1]
     if size in (0, resized):
         return dataset
-    return dataclasses.replace(dataset, x_test=central(dataset.x_test, size, size), resized=resized)
+    return dataclasses.replace(dataset, x_test=middle(dataset.x_test, size, size), resized=resized)
 
 
 def as_evaluated(dataset: ImageDataset, chosen: slice | np.ndarray) -> np.ndarray:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from hmnas_tf.console.paths import path_of
-from hmnas_tf.console.progress import Say, silent, watched
+from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data.class_names import check_names
+from hmnas_tf.data.decoding import PictureFile, of_each, read_pictures
 from hmnas_tf.data.folder_layout import find_files
-from hmnas_tf.data.image_dataset import ImageDataset, content_version
-from hmnas_tf.data.image_files import FULL, ImageHead, read_head, read_image, white_of
-from hmnas_tf.data.memory import check_fits
-from hmnas_tf.data.resizing import crop_and_resize
+from hmnas_tf.data.image_dataset import ImageDataset
+from hmnas_tf.data.image_files import FULL, ImageHead, read_head, white_of
+from hmnas_tf.data.memory import place_on_disk
 from hmnas_tf.data.selection import count_to_take
 
 _TEST_SHARE = 0.2
-_NAMED = 5  # of files that cannot be read, so many are named
-_Result = TypeVar("_Result")
-
-
-class _File(NamedTuple):
-    path: Path
-    label: int
 
 
 def load_folder(
@@ -36,6 +28,7 @@ def load_folder(
     train_examples: int = 0,
     test_examples: int = 0,
     holdout: float = 0.0,
+    cache_dir: str = "",
     say: Say = silent,
 ) -> ImageDataset:
     """Loads PATH/CLASS/*.png, or PATH/train/CLASS/*.png and PATH/test/CLASS/*.png.
@@ -55,6 +48,7 @@ def load_folder(
         train_examples: read only so many training images; 0 for all.
         test_examples: likewise for testing.
         holdout: where it is not 0 and there is a validation side, this is read in the place of the test images.
+        cache_dir: folder to keep the images in, on disk; "" keeps only there what does not fit well into memory.
         say: shows a line of progress when reading takes long.
 
     Returns:
@@ -74,19 +68,18 @@ def load_folder(
     train = train[: count_to_take(train_examples, len(train), f"training images of {root}")]
     test = test[: count_to_take(test_examples, len(test), f"test images of {root}")]
     files = [*train, *test]
-    heads = _of_each(files, lambda file, _: read_head(file.path), f"looking at {root}, images", say)
+    heads = of_each(files, lambda file, _: read_head(file.path), f"looking at {root}, images", say)
     image_shape = _image_shape(heads, image_size)
-    check_fits(f"folder:{path}", len(heads), image_shape)
+    place = place_on_disk(f"folder:{path}", len(heads), image_shape, cache_dir, say)
     white, notices = _white(files, heads)
-    x_train, y_train = _read(train, image_shape, white, f"reading {root}, training images", say)
-    x_test, y_test = _read(test, image_shape, white, f"reading {root}, test images", say)
+    decoded = read_pictures(root, [train, test], image_shape, white, place, say)
     return ImageDataset(
         name=f"folder:{path}",
-        version=content_version(x_train, y_train, x_test, y_test),
-        x_train=x_train,
-        y_train=y_train,
-        x_test=x_test,
-        y_test=y_test,
+        version=decoded.version,
+        x_train=decoded.images[0],
+        y_train=decoded.labels[0],
+        x_test=decoded.images[1],
+        y_test=decoded.labels[1],
         class_names=layout.class_names,
         augmentation=("crop", "flip", "cutout"),
         white=white,
@@ -97,7 +90,7 @@ def load_folder(
 
 def _shuffled_parts(
     train: list[list[Path]], test: list[list[Path]], seed: int
-) -> tuple[list[_File], list[_File]]:
+) -> tuple[list[PictureFile], list[PictureFile]]:
     """The files of both sets, shuffled so that the first N hold all classes."""
     rng = np.random.default_rng(seed)
     if not test:
@@ -121,8 +114,8 @@ def _split(
     return train, test
 
 
-def _shuffled(classes: Sequence[list[Path]], rng: np.random.Generator) -> list[_File]:
-    files = [_File(path, label) for label, paths in enumerate(classes) for path in paths]
+def _shuffled(classes: Sequence[list[Path]], rng: np.random.Generator) -> list[PictureFile]:
+    files = [PictureFile(path, label) for label, paths in enumerate(classes) for path in paths]
     return [files[index] for index in rng.permutation(len(files))]
 
 
@@ -138,7 +131,7 @@ def _image_shape(heads: Sequence[ImageHead], image_size: int) -> tuple[int, int,
     return size, size, channels
 
 
-def _white(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[int, tuple[str, ...]]:
+def _white(files: Sequence[PictureFile], heads: Sequence[ImageHead]) -> tuple[int, tuple[str, ...]]:
     """Returns the value of more than 8 bits that becomes 255, and a line about it unless it is what 16 bits can hold.
 
     Raises:
@@ -162,7 +155,7 @@ def _white(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[int, tup
     )
 
 
-def _surplus(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[str, ...]:
+def _surplus(files: Sequence[PictureFile], heads: Sequence[ImageHead]) -> tuple[str, ...]:
     """Returns a line for each kind of thing in files that is not read as it is."""
     found: dict[str, list[Path]] = {}
     for file, head in zip(files, heads, strict=True):
@@ -172,39 +165,3 @@ def _surplus(files: Sequence[_File], heads: Sequence[ImageHead]) -> tuple[str, .
         f"files with {kind}: {len(paths):,} of {len(files):,}, such as {min(paths)}"
         for kind, paths in sorted(found.items())
     )
-
-
-def _read(
-    files: Sequence[_File], image_shape: tuple[int, int, int], white: int, what: str, say: Say
-) -> tuple[np.ndarray, np.ndarray]:
-    images = np.empty((len(files), *image_shape), np.uint8)
-
-    def read(file: _File, index: int) -> None:
-        image = read_image(file.path, image_shape[2], white)
-        same = image.shape == image_shape
-        images[index] = image if same else crop_and_resize(image, image_shape[0]).numpy()
-
-    _of_each(files, read, what, say)
-    return images, np.array([file.label for file in files], np.int32)
-
-
-def _of_each(
-    files: Sequence[_File], function: Callable[[_File, int], _Result], what: str, say: Say
-) -> list[_Result]:
-    """Applies a function to each file and its place; all that fail are told in one line."""
-    results, errors, names = [], [], []
-    for index, file in enumerate(watched(files, say, what)):
-        try:
-            results.append(function(file, index))
-        except ValueError as error:
-            errors.append(error)
-            names.append(str(file.path))
-    if len(errors) > 1:
-        more = ", ".join(sorted(names[1:])[:_NAMED])
-        rest = " ..." if len(errors) > _NAMED + 1 else ""
-        raise ValueError(
-            f"{errors[0]}; so with {len(errors) - 1:,} more of {len(files):,} files: {more}{rest}"
-        )
-    if errors:
-        raise errors[0]
-    return results

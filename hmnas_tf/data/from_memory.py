@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.arrays import FEW_CHANNELS, KEYS, Pixels, dataset_of_arrays
 from hmnas_tf.data.augmentation import stored_size
+from hmnas_tf.data.buffers import empty
 from hmnas_tf.data.centre import centred
 from hmnas_tf.data.image_dataset import MEMORY, ImageDataset
 from hmnas_tf.data.memory import check_fits
@@ -127,7 +128,18 @@ def _read(split: tf.data.Dataset, pixels: Pixels, say: Say) -> tuple[np.ndarray,
         ) from error
     if not count:
         raise ValueError(f"{what} is an empty tf.data.Dataset; it needs at least one image")
-    return np.concatenate(images), np.concatenate(labels)
+    return _joined(images, count), np.concatenate(labels)
+
+
+def _joined(parts: list[np.ndarray], count: int) -> np.ndarray:
+    """Returns images in one array. Each part is let go as soon as it is copied, so that there are never two of all."""
+    joined, start = empty((count, *parts[0].shape[1:])), 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        joined[start : start + len(part)] = part
+        start += len(part)
+    return joined
 
 
 def _batched(split: tf.data.Dataset, what: str) -> tf.data.Dataset:

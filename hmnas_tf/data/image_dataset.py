@@ -1,4 +1,4 @@
-"""A labelled set of equally sized images, held in memory as uint8."""
+"""A labelled set of equally sized images, uint8 in memory or on disk."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.augmentation import check_augmentation
+from hmnas_tf.data.buffers import aligned
 from hmnas_tf.data.class_names import check_names, clean_name, cleaning_notices, listed
 from hmnas_tf.data.image_files import FULL
-from hmnas_tf.data.pipeline import in_memory
-from hmnas_tf.data.resizing import central
+from hmnas_tf.data.rows import Images, Rows, blocks, chosen, middle
 from hmnas_tf.data.selection import count_to_take, held_out, random_classes
+from hmnas_tf.data.statistics import mean_and_std
 
 MEMORY = "memory:"  # begins the name of a dataset that a program gave: no command can load it again
-_CHUNK = 1024  # images counted at a time, so that the counting needs little memory
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +32,8 @@ class ImageDataset:
     Args:
         name: what `load_dataset` was asked for, for instance "cifar10".
         version: of the data, for instance "3.0.2" or "sha256:0f3a...".
-        x_train: uint8 [N, H, W, C].
+        x_train: uint8 [N, H, W, C]: an array, or rows of one that may be a file. One whose first byte lies where
+            TensorFlow cannot read it is copied.
         y_train: integer [N], 0 <= y < len(class_names); kept as int32.
         x_test: uint8 [M, H, W, C], M >= 1.
         y_test: integer [M].
@@ -50,9 +51,9 @@ class ImageDataset:
 
     name: str
     version: str
-    x_train: np.ndarray
+    x_train: Images
     y_train: np.ndarray
-    x_test: np.ndarray
+    x_test: Images
     y_test: np.ndarray
     class_names: tuple[str, ...]
     augmentation: tuple[str, ...]
@@ -75,6 +76,8 @@ class ImageDataset:
         for split in ("train", "test"):
             self._check_split(split)
             labels = getattr(self, f"y_{split}")
+            images = getattr(self, f"x_{split}")
+            object.__setattr__(self, f"x_{split}", images if isinstance(images, Rows) else aligned(images))
             object.__setattr__(self, f"y_{split}", np.asarray(labels, np.int32))
         height, width, channels = self.x_test.shape[1:]
         if self.x_train.shape[1:] != (self.resized or height, self.resized or width, channels):
@@ -86,7 +89,7 @@ class ImageDataset:
     def _check_split(self, split: str) -> None:
         images, labels = getattr(self, f"x_{split}"), getattr(self, f"y_{split}")
         where = f"dataset '{self.name}', x_{split} and y_{split}"
-        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+        if not isinstance(images, np.ndarray | Rows) or images.dtype != np.uint8 or images.ndim != 4:
             got = f"{getattr(images, 'dtype', type(images).__name__)} {list(getattr(images, 'shape', []))}"
             raise ValueError(f"{where}: images must be a uint8 array [N, H, W, C], got {got}; convert them")
         if 0 in images.shape:
@@ -122,6 +125,11 @@ class ImageDataset:
         return np.bincount(getattr(self, f"y_{part}"), minlength=self.num_classes)
 
     @property
+    def on_disk(self) -> bool:
+        """Whether the images stay on disk, and only what is shown to a network is read."""
+        return isinstance(self.x_train, Rows) and self.x_train.store is not None
+
+    @property
     def given(self) -> bool:
         """Whether a program gave the images, so that nobody else can load them by their name."""
         return self.name.startswith(MEMORY)
@@ -138,24 +146,7 @@ class ImageDataset:
 
     @functools.cached_property
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        # Counting the 256 values is exact whatever the number of images, and needs one pass.
-        channels = self.image_shape[2]
-        counts = np.zeros((channels, 256), np.int64)
-        for start in range(0, len(self.x_train), _CHUNK):
-            chunk = self.x_train[start : start + _CHUNK]
-            for channel in range(channels):
-                counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-        values = np.arange(256) / 255.0
-        shares = counts / counts.sum(axis=1, keepdims=True)
-        mean = shares @ values
-        std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
-        std[std < 1e-6] = 1.0  # dividing by the rounding error of a constant channel would blow it up
-        return tuple(map(float, mean)), tuple(map(float, std))
-
-    @functools.cached_property
-    def tensors(self) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-        """Images and labels of the parts `train` and `test` as tensors: one copy, which all streams of a run share."""
-        return {"train": in_memory(self.x_train, self.y_train), "test": in_memory(self.x_test, self.y_test)}
+        return mean_and_std(self.x_train)
 
     def take(self, train_examples: int = 0, test_examples: int = 0) -> ImageDataset:
         """Keeps only the first examples, for trials.
@@ -174,9 +165,9 @@ class ImageDataset:
         test = count_to_take(test_examples, len(self.x_test), f"test images of '{self.name}'")
         return dataclasses.replace(
             self,
-            x_train=self.x_train[:train],
+            x_train=chosen(self.x_train, slice(train)),
             y_train=self.y_train[:train],
-            x_test=self.x_test[:test],
+            x_test=chosen(self.x_test, slice(test)),
             y_test=self.y_test[:test],
         )
 
@@ -199,9 +190,9 @@ class ImageDataset:
         held = held_out(self.name, self.class_names, self.y_train, share, seed)
         return dataclasses.replace(
             self,
-            x_train=self.x_train[~held],
+            x_train=chosen(self.x_train, ~held),
             y_train=self.y_train[~held],
-            x_test=central(self.x_train[held], *self.image_shape[:2]),
+            x_test=middle(chosen(self.x_train, held), *self.image_shape[:2]),
             y_test=self.y_train[held],
             held_out=True,
         )
@@ -221,11 +212,11 @@ class ImageDataset:
         if not count:
             return self
         drawn = self.random_classes(count, seed)
-        parts: dict[str, np.ndarray] = {}
+        parts: dict[str, Images] = {}
         for split in ("train", "test"):
             labels = getattr(self, f"y_{split}")
             kept = np.isin(labels, drawn)
-            parts[f"x_{split}"] = getattr(self, f"x_{split}")[kept]
+            parts[f"x_{split}"] = chosen(getattr(self, f"x_{split}"), kept)
             parts[f"y_{split}"] = np.searchsorted(drawn, labels[kept])
         return dataclasses.replace(self, class_names=tuple(self.class_names[c] for c in drawn), **parts)
 
@@ -251,10 +242,14 @@ class ImageDataset:
         }
 
 
-def content_version(*arrays: np.ndarray) -> str:
+def content_version(*arrays: Images, say: Say = silent) -> str:
     """A version for data that carries none: "sha256:" and 16 digits of the hash of shapes and values."""
-    digest = hashlib.sha256()
+    digest, done = hashlib.sha256(), 0
+    progress = Progress(say, "hashing images and labels", sum(map(len, arrays)))
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for block in blocks(array):
+            digest.update(block.data)
+            done += len(block)
+            progress.done(done)
     return f"sha256:{digest.hexdigest()[:16]}"

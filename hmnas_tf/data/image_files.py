@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import stat
 import threading
 import warnings
@@ -28,6 +29,33 @@ _PHOTOMETRIC, _SAMPLES = 262, 277  # entries of a TIFF: white is 0 where the fir
 _Result = TypeVar("_Result")
 _reading = threading.local()
 logging.getLogger("PIL.TiffImagePlugin").addFilter(lambda record: not getattr(_reading, "silent", False))
+
+
+class _WithoutWarnings:
+    """Silences warnings about harmless oddities of single files, whatever number of threads is inside.
+
+    Filters belong to the process: the first one in sets them, the last one out puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__()
+
+
+WITHOUT_WARNINGS = _WithoutWarnings()
 
 
 class ImageHead(NamedTuple):
@@ -85,13 +113,16 @@ def _guarded(path: str | Path, function: Callable[[Any], _Result]) -> _Result:
 
     Image.init()  # `formats` below takes only what is registered already
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("it is no regular file")  # opening a pipe would wait for whoever writes into it
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about harmless oddities of single files
-            # A file, not its name: by that Pillow maps raw TIFFs into memory, and mixes up the rows of lying ones.
-            with Path(path).open("rb") as file, _without_log(), Image.open(file, formats=FORMATS) as image:
-                return function(image)
+        # A file, not its name: by that Pillow maps raw TIFFs into memory, and mixes up the rows of lying ones.
+        with (
+            WITHOUT_WARNINGS,
+            open(path, "rb") as file,
+            _without_log(),
+            Image.open(file, formats=FORMATS) as image,
+        ):
+            return function(image)
     except (
         Exception
     ) as error:  # which kind a broken file raises depends on the format and on where it is broken

@@ -1,15 +1,23 @@
-"""Refusing data that cannot fit, before hours are spent reading it."""
+"""Where the images of a run are kept, in memory or on disk; what fits into neither is refused before it is read."""
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
-# Bytes that a run takes for each byte of images, at most: the arrays, the tensors that all streams share, and as much
-# again while they are made or passed on. Measured: the highest resident memory of runs on 64 and on 192 MB of images
-# differed by 3.0 times their difference, from the first stage on to the last.
-COPIES = 3.0
+from hmnas_tf.console.progress import Say
+from hmnas_tf.storage.cache import cached
+
+# Bytes that a run takes for each byte of images in memory, at most. Measured: the highest resident memory of runs on 64
+# and on 1,024 MB of images differed by 1.0 times their difference; arrays that a program gives may be copied once.
+COPIES = 1.2
+# Share of the memory that images may take: the rest is for the network, whose activations easily need gigabytes, for
+# the processes that check exported files, and for whatever else runs on the machine.
+COMFORTABLE = 0.5
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+_FOLDER = "images"  # in the cache of all runs
+_ADVICE = "use a smaller --image_size, or --train_examples"
 
 
 def physical_memory() -> int:
@@ -28,9 +36,9 @@ def check_fits(
     image_shape: tuple[int, int, int],
     *,
     copies: float = COPIES,
-    advice: str = "use a smaller --image_size, or --train_examples",
+    advice: str = f"{_ADVICE}; images in files, folder:PATH, may stay on disk",
 ) -> None:
-    """Raises ValueError when a run on the images, as uint8, would need more than the memory there is.
+    """Raises ValueError when a run on images that have to be in memory, as uint8, would need more than there is.
 
     Args:
         name: of the dataset, for the message.
@@ -50,3 +58,26 @@ def check_fits(
             f"{needed / 1e9:.1f} GB of memory ({copies:g} times their bytes), this machine has {available / 1e9:.1f}; "
             f"{advice}"
         )
+
+
+def place_on_disk(
+    name: str, examples: int, image_shape: tuple[int, int, int], cache_dir: str, say: Say
+) -> Path | None:
+    """Returns the folder that images are kept in, or None if it is memory: they fit well, and no folder was named.
+
+    Args:
+        name: of the dataset, for the message.
+        examples: number of training and test images together.
+        image_shape: (height, width, channels), pixels.
+        cache_dir: `--cache_dir`.
+        say: shows a line to the user.
+    """
+    size, memory = examples * math.prod(image_shape), physical_memory()
+    if not cache_dir and COPIES * size <= COMFORTABLE * memory:
+        return None
+    folder = Path(cache_dir) if cache_dir else cached(_FOLDER)
+    why = "--cache_dir" if cache_dir else f"in memory they would take much of its {memory / 1e9:.1f} GB"
+    say(
+        f"Notice: the {examples:,} images of '{name}', {size / 1e9:.2f} GB, are kept on disk, in {folder} ({why})"
+    )
+    return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import weakref
 
 import numpy as np
@@ -12,6 +11,8 @@ from hmnas_tf.console.progress import Say, counted, silent
 from hmnas_tf.data.class_names import alike
 from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.image_files import BRIGHT
+from hmnas_tf.data.image_store import digests_of, highest_of
+from hmnas_tf.data.rows import whole
 
 _NAMED = 5  # classes, so many are named
 _UNEVEN = 10  # times the images of the smallest class, from which on the largest one is told
@@ -31,9 +32,10 @@ def oddities(dataset: ImageDataset) -> list[str]:
     """Returns lines about images that are in both parts, in several classes or nearly black, and about classes without
     images, with far fewer than others, or with names that look alike.
 
-    Images are compared by the hash of their pixels, each hashed once: a second for some gigabytes.
+    Images are compared by the hash of their pixels, each hashed once: a second for some gigabytes. On disk they are
+    known.
     """
-    hashes = {part: _hashes(getattr(dataset, f"x_{part}")) for part in ("train", "test")}
+    hashes = {part: digests_of(whole(getattr(dataset, f"x_{part}"))) for part in ("train", "test")}
     return [
         *_leaks(hashes),
         *_contradictions(dataset, hashes),
@@ -42,10 +44,6 @@ def oddities(dataset: ImageDataset) -> list[str]:
         *_uneven(dataset),
         *_alike(dataset),
     ]
-
-
-def _hashes(images: np.ndarray) -> list[bytes]:
-    return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
 
 
 def _leaks(hashes: dict[str, list[bytes]]) -> list[str]:
@@ -105,7 +103,7 @@ def _uneven(dataset: ImageDataset) -> list[str]:
 
 
 def _dark(dataset: ImageDataset) -> list[str]:
-    highest = {part: int(getattr(dataset, f"x_{part}").max()) for part in ("train", "test")}
+    highest = {part: highest_of(getattr(dataset, f"x_{part}")) for part in ("train", "test")}
     return [
         f"no {part} image has a pixel above {high} of 255, so that all are nearly black"
         + (f"; if {high} is white, multiply them by {255 // high}" if high else "")

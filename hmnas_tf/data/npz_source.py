@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.data.arrays import KEYS, dataset_of_arrays
+from hmnas_tf.data.buffers import empty
 from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.memory import COPIES, check_fits
 
 _OPTIONAL = ("class_names", "layout")
 _NAMED = 5  # so many arrays are named
+_PIECE = 1 << 24  # bytes that are unpacked at a time
 
 
 def load_npz(path: str, image_size: int = 0) -> ImageDataset:
@@ -96,23 +98,40 @@ def _opened(file: BinaryIO, path: Path) -> np.lib.npyio.NpzFile:
     return archive
 
 
+def _head(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads what an array in an archive begins with: its shape, whether it lies in Fortran's order, its dtype."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(member)
+
+
+def _images(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray | None:
+    """Reads bytes to where TensorFlow can use them without a copy; None if it is another kind of array."""
+    with archive.zip.open(f"{key}.npy") as member:
+        shape, in_columns, dtype = _head(member)
+        if dtype != np.uint8 or in_columns:
+            return None
+        array = empty(shape)
+        rest = array.reshape(-1).data
+        while rest:
+            count = member.readinto(rest[:_PIECE])
+            if not count:
+                raise ValueError(f"it ends {len(rest):,} bytes too early")
+            rest = rest[count:]
+        return array
+
+
 def _check_size(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> None:
     """Refuses images that do not fit, by what the archive says of them, before any is read."""
     try:
         with archive.zip.open(f"{key}.npy") as member:
-            version = np.lib.format.read_magic(member)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(member)
+            shape, _, dtype = _head(member)
     except Exception:
         return  # told by whoever reads the array
     if len(shape) in (3, 4):
         count, *size = shape
         height, width, channels = (*size, 1)[:3]
-        copies = max(COPIES, dtype.itemsize + 1)  # as they are stored, and as uint8
+        copies = COPIES if dtype == np.uint8 else dtype.itemsize + 1  # as they are stored, and as uint8
         check_fits(
             f"npz:{path}",
             count,
@@ -124,7 +143,8 @@ def _check_size(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> None:
 
 def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
     try:
-        array = archive[key]
+        array = _images(archive, key) if key in ("x_train", "x_test") else None
+        array = archive[key] if array is None else array
     except MemoryError as error:
         raise ValueError(
             f"{path}: {key} does not fit into memory ({error}); save fewer or smaller images"

@@ -8,13 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from hmnas_tf.data.augmentation import augment_and_normalise, check_augmentation, mixed, normalise
+from hmnas_tf.data.rows import Images, Rows
+from hmnas_tf.data.stream_images import asked_for, image_reader, on_cpu, only_own
 
-_AHEAD = 4  # batches made before they are asked for
+_AHEAD = 4  # batches made before they are wanted
+_ASKED = 4  # batches that a disk is asked for before they are made
 _ROUNDS = 12  # of the cipher behind the shuffle, see `_shuffled`
 
 
 def training_batches(
-    x: np.ndarray | tf.Tensor,
+    x: Images,
     y: np.ndarray | tf.Tensor,
     *,
     part: np.ndarray | None = None,
@@ -27,6 +30,7 @@ def training_batches(
     std: Sequence[float],
     size: tuple[int, int] | None = None,
     mixed_classes: int = 0,
+    own: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, normalised batches number `start_step` .. `total_steps - 1` of an endless stream.
 
@@ -36,7 +40,7 @@ def training_batches(
     seed.
 
     Args:
-        x: uint8 [N, H, W, C]; an array is copied into a tensor in main memory, see `in_memory`.
+        x: uint8 [N, H, W, C], in memory or on disk, see `buffers.reader`.
         y: integer [N].
         part: indices of the images to use, [n]; None is all. N below is their number.
         batch_size: images a batch, over all replicas.
@@ -48,6 +52,8 @@ def training_batches(
         std: C floats > 0.
         size: height and width of the batches' images, pixels; None is that of `x`, which may be larger.
         mixed_classes: number of classes, where images and labels may be mixed; 0 leaves out what mixes them.
+        own: which images of each batch this worker trains on, bools [batch_size]; the others are not read, and are not
+            a number. None is all. Where images are mixed, all are needed.
 
     Returns:
         Dataset of `total_steps - start_step` pairs (float32 [batch_size, H, W, C], int32 [batch_size]); mixed labels
@@ -70,30 +76,33 @@ def training_batches(
             f"expected 0 <= start_step <= total_steps, got start_step {start_step}, total_steps {total_steps}"
         )
     steps_per_epoch = count // batch_size
-    images, labels = in_memory(x, y)
-    chosen = None if part is None else _on_cpu(part, tf.int64)
+    read, labels = image_reader(x, own), on_cpu(y, tf.int32)
+    chosen = None if part is None else on_cpu(part, tf.int64)
 
-    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def numbers(step: tf.Tensor) -> tf.Tensor:
         position = (step % steps_per_epoch) * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
         index = _shuffled(position, seed, step // steps_per_epoch, count)
-        if chosen is not None:
-            index = tf.gather(chosen, index)
+        return index if chosen is None else tf.gather(chosen, index)
+
+    def batch(step: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        augmented = augment_and_normalise(tf.gather(images, index), batch_seed, augmentation, mean, std, size)
+        augmented = augment_and_normalise(read(index), batch_seed, augmentation, mean, std, size)
+        augmented = only_own(own, augmented)
         if not mixed_classes:
             return augmented, tf.gather(labels, index)
         return mixed(augmented, tf.gather(labels, index), batch_seed, augmentation, mixed_classes)
 
-    return _mapped(tf.data.Dataset.range(start_step, total_steps), batch)
+    return _mapped(tf.data.Dataset.range(start_step, total_steps), numbers, batch, x, own)
 
 
 def evaluation_batches(
-    x: np.ndarray | tf.Tensor,
+    x: Images,
     y: np.ndarray | tf.Tensor,
     *,
     batch_size: int,
     mean: Sequence[float],
     std: Sequence[float],
+    own: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Every image once, in order, in batches of one size.
 
@@ -107,6 +116,7 @@ def evaluation_batches(
         batch_size: images a batch; may exceed N.
         mean: C floats, of pixels scaled to 0..1.
         std: C floats > 0.
+        own: which images of each batch this worker evaluates, see `training_batches`.
 
     Returns:
         Dataset of ceil(N / batch_size) triples: images float32 [B, H, W, C], labels int32 [B], weights
@@ -116,15 +126,17 @@ def evaluation_batches(
         ValueError: arrays of the wrong kind or batch_size < 1.
     """
     _check_arrays(x, y, batch_size)
-    images, labels = in_memory(x, y)
+    read, labels = image_reader(x, own), on_cpu(y, tf.int32)
 
-    def batch(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        index = number * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
+    def numbers(number: tf.Tensor) -> tf.Tensor:
+        return number * batch_size + tf.range(batch_size, dtype=tf.int64)  # [B]
+
+    def batch(_: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         weights = tf.cast(index < len(x), tf.float32)
         index = tf.minimum(index, len(x) - 1)
-        return normalise(tf.gather(images, index), mean, std), tf.gather(labels, index), weights
+        return only_own(own, normalise(read(index), mean, std)), tf.gather(labels, index), weights
 
-    return _mapped(tf.data.Dataset.range(-(-len(x) // batch_size)), batch)
+    return _mapped(tf.data.Dataset.range(-(-len(x) // batch_size)), numbers, batch, x, own)
 
 
 def split_indices(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -165,24 +177,29 @@ def _shuffled(position: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf
     )
 
 
-def in_memory(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns images and labels as tensors that any number of streams can share; tensors are returned as they are."""
-    return _on_cpu(x, tf.uint8), _on_cpu(y, tf.int32)
+def _mapped(
+    steps: tf.data.Dataset,
+    numbers: Callable[[tf.Tensor], tf.Tensor],
+    batch: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
+    x: Images,
+    own: np.ndarray | None,
+) -> tf.data.Dataset:
+    """Returns the batches of steps: of the numbers of their images, which a disk is asked for some batches before."""
 
+    def numbered(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return step, numbers(step)
 
-def _on_cpu(values: np.ndarray | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    # Eager tensors that `map` captures: not copied into the graph, which may not exceed 2 GB, and kept in
-    # main memory, since tf.data runs there also on a machine with GPUs.
-    if tf.is_tensor(values):
-        return values
-    with tf.device("CPU:0"):
-        return tf.constant(values, dtype)
-
-
-def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor, ...]]) -> tf.data.Dataset:
     # Nothing in it depends on the values of tensors, and reading its source takes longer than all the rest.
-    batch = tf.autograph.experimental.do_not_convert(batch)
-    batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(_AHEAD)
+    numbered, batch = map(tf.autograph.experimental.do_not_convert, (numbered, batch))
+    if isinstance(x, Rows) and x.store:
+        numbered = asked_for(x, own, numbered)
+        steps = steps.map(numbered, deterministic=True).prefetch(_ASKED)
+        batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    else:
+        batches = steps.map(
+            lambda step: batch(*numbered(step)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+    batches = batches.prefetch(_AHEAD)
     options = tf.data.Options()
     # Without it AUTOTUNE is a call a core. The thread that tunes is not always woken when an iterator ends, which then
     # waits for it: half of a minute's run on one core.
@@ -193,7 +210,7 @@ def _mapped(steps: tf.data.Dataset, batch: Callable[[tf.Tensor], tuple[tf.Tensor
     return batches.with_options(options)
 
 
-def _check_arrays(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, batch_size: int) -> None:
+def _check_arrays(x: Images, y: np.ndarray | tf.Tensor, batch_size: int) -> None:
     if x.dtype != np.uint8 or x.ndim != 4 or len(x) == 0:
         raise ValueError(
             f"images must be a non-empty uint8 array [N, H, W, C], got {x.dtype} {list(x.shape)}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-_CHUNK = 512  # images turned to float32 at a time
+from hmnas_tf.data.buffers import empty
+
+_BYTES = 1 << 24  # of images turned to float32 at a time
 
 
 def crop_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
@@ -66,10 +68,9 @@ def resize_array(images: np.ndarray, size: int) -> np.ndarray:
     """
     if size == 0 or images.shape[1:3] == (size, size):
         return images
-    resized = np.empty((len(images), size, size, images.shape[3]), np.uint8)
+    resized = empty((len(images), size, size, images.shape[3]))
+    step = max(1, _BYTES // images[0].size)
     with tf.device("CPU:0"):
-        for start in range(0, len(images), _CHUNK):
-            resized[start : start + _CHUNK] = crop_and_resize(
-                tf.constant(images[start : start + _CHUNK]), size
-            )
+        for start in range(0, len(images), step):
+            resized[start : start + step] = crop_and_resize(tf.constant(images[start : start + step]), size)
     return resized

@@ -30,6 +30,7 @@ class SourceOptions:
     train_examples: int
     test_examples: int
     holdout: float
+    cache_dir: str
     seed: int
     say: Say
 
@@ -45,10 +46,11 @@ def load_dataset(
     train_examples: int = 0,
     test_examples: int = 0,
     holdout: float = 0.0,
+    cache_dir: str = "",
     seed: int = 0,
     say: Say = silent,
 ) -> ImageDataset:
-    """Loads a dataset into memory.
+    """Loads a dataset into memory, or onto disk where that is too small for it.
 
     The network is used only when `download` says so.
 
@@ -66,6 +68,8 @@ def load_dataset(
         test_examples: likewise for test images.
         holdout: share of the training images, of each class, that is put in the place of the test images; 0 is none.
             Of a folder with a validation side, that one is put there, whatever the share.
+        cache_dir: folder to keep images in, on disk; "" keeps only those there that do not fit well into memory, below
+            `~/.cache`.
         seed: of the split of a folder without train/ and test/, and of the images held out.
         say: shows a line of progress when reading takes long.
 
@@ -79,7 +83,7 @@ def load_dataset(
         raise ValueError(f"image_size must be 0 or a number of pixels, got {image_size}")
     side = stored_size(image_size, augmentation)
     options = SourceOptions(
-        data_dir, idx_dir, download, side, train_examples, test_examples, holdout, seed, say
+        data_dir, idx_dir, download, side, train_examples, test_examples, holdout, cache_dir, seed, say
     )
     for key, load in SOURCES.items():
         if name == key or (key.endswith(":") and name.startswith(key)):
@@ -110,6 +114,7 @@ def _folder(path: str, options: SourceOptions) -> ImageDataset:
         train_examples=options.train_examples,
         test_examples=options.test_examples,
         holdout=options.holdout,
+        cache_dir=options.cache_dir,
         say=options.say,
     )
 
@@ -143,6 +148,7 @@ def _tfds(name: str, options: SourceOptions) -> ImageDataset:
                 train_examples=options.train_examples,
                 test_examples=options.test_examples,
                 also_known=[key for key in SOURCES if not key.endswith(":")],
+                cache_dir=options.cache_dir,
                 say=options.say,
             )
         except ValueError as error:

@@ -9,18 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from hmnas_tf.console.paths import at_home, meant, path_of
-from hmnas_tf.console.progress import Progress, Say, silent
+from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data.idx_files import prepare_fashion_mnist, quiet_tfds
 from hmnas_tf.data.image_dataset import ImageDataset
-from hmnas_tf.data.memory import check_fits
-from hmnas_tf.data.resizing import crop_and_resize
+from hmnas_tf.data.memory import place_on_disk
 from hmnas_tf.data.selection import count_to_take
+from hmnas_tf.data.tfds_reading import into_memory, onto_disk
 
 _NAME = re.compile(r"(?P<base>[A-Za-z_]\w*)(/[^/:]+)?(:[\d*]+(\.[\d*]+){2})?")
-_BATCH = 512  # images decoded at a time
 
 # Signs that a mirror turns into other signs.
 HANDED = frozenset(
@@ -47,6 +45,7 @@ def load_tfds(
     train_examples: int = 0,
     test_examples: int = 0,
     also_known: Sequence[str] = (),
+    cache_dir: str = "",
     say: Say = silent,
 ) -> ImageDataset:
     """Loads a dataset of TensorFlow Datasets with an `image` and a `label`.
@@ -63,6 +62,7 @@ def load_tfds(
         train_examples: read only so many training images; 0 for all.
         test_examples: likewise for testing.
         also_known: names from other sources, to suggest when `name` is misspelt.
+        cache_dir: folder to keep the images in, on disk; "" keeps only there what does not fit well into memory.
         say: shows a line of progress when reading takes long.
 
     Returns:
@@ -87,9 +87,12 @@ def load_tfds(
         )
         for split, wanted in (("train", train_examples), (test_split, test_examples))
     }
-    check_fits(title, sum(counts.values()), image_shape)
-    x_train, y_train = _read(builder, "train", counts["train"], image_shape, say)
-    x_test, y_test = _read(builder, test_split, counts[test_split], image_shape, say)
+    place = place_on_disk(title, sum(counts.values()), image_shape, cache_dir, say)
+    (x_train, y_train), (x_test, y_test) = (
+        onto_disk(builder, counts, image_shape, place, say)
+        if place
+        else [into_memory(builder, split, count, image_shape, say) for split, count in counts.items()]
+    )
     return ImageDataset(
         name=title,
         version=str(builder.version),
@@ -194,30 +197,3 @@ def _test_split(builder: Any) -> str:
         f"dataset '{builder.name}' needs a labelled train and test (or validation) split, "
         f"it has {', '.join(splits)}; choose another, or convert it to folder:PATH"
     )
-
-
-def _read(
-    builder: Any, split: str, count: int, image_shape: tuple[int, int, int], say: Say
-) -> tuple[np.ndarray, np.ndarray]:
-    import tensorflow_datasets as tfds
-
-    images, labels = np.empty((count, *image_shape), np.uint8), np.empty(count, np.int32)
-    resize = tuple(builder.info.features["image"].shape) != image_shape
-
-    def select(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        image = example["image"]
-        return crop_and_resize(image, image_shape[0]) if resize else image, example["label"]
-
-    with quiet_tfds(), tf.device("CPU:0"):
-        examples = builder.as_dataset(
-            split=f"{split}[:{count}]", shuffle_files=False, read_config=tfds.ReadConfig(try_autocache=False)
-        )
-        batches = examples.map(select, tf.data.AUTOTUNE, deterministic=True).batch(_BATCH).prefetch(2)
-        start = 0
-        progress = Progress(say, f"reading {builder.name}, {split} images", count)
-        for batch_images, batch_labels in batches.as_numpy_iterator():
-            images[start : start + len(batch_images)] = batch_images
-            labels[start : start + len(batch_images)] = batch_labels
-            start += len(batch_images)
-            progress.done(start)
-    return images, labels

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from hmnas_tf.console.progress import Say, silent, watched
+from hmnas_tf.data.rows import Images, blocks
 from hmnas_tf.exporters import clean_process, parity
 from hmnas_tf.exporters.contract import Cargo, Labelling
 from hmnas_tf.exporters.formats import EXPORTERS, FORMS, missing_requirements
@@ -69,7 +70,7 @@ class Network:
         image = math.prod(self.labelling.image_shape)
         return max(needed, image * (exporter.image_bytes + exporter.value_bytes))
 
-    def logits(self, pixels: np.ndarray, say: Say = silent) -> np.ndarray:
+    def logits(self, pixels: Images, say: Say = silent) -> np.ndarray:
         """Returns its logits, float32 [N, classes], of images, uint8 [N, H, W, C]; `say` shows how far it is."""
         return parity.logits_of(self.trainable, self.labelling, pixels, BATCH, say)
 
@@ -78,7 +79,7 @@ def export_all(
     network: Network,
     model_dir: Path,
     artifacts: Iterable[str],
-    pixels: np.ndarray,
+    pixels: Images,
     labels: np.ndarray,
     say: Say = silent,
     expected: np.ndarray | None = None,
@@ -194,11 +195,15 @@ def measure(
 
 
 @contextlib.contextmanager
-def stored(pixels: np.ndarray) -> Iterator[Path]:
-    """Yields a temporary `.npy` file of images, from which processes read what they need."""
+def stored(pixels: Images) -> Iterator[Path]:
+    """Yields a temporary `.npy` file of images, uint8, from which processes read what they need."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pixels.npy")
-        np.save(path, pixels)
+        head = {"descr": "|u1", "fortran_order": False, "shape": pixels.shape}
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, head)
+            for block in blocks(pixels):
+                file.write(block.data)
         yield path
 
 
@@ -213,7 +218,7 @@ def digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def _require_examples(pixels: np.ndarray, labels: np.ndarray, labelling: Labelling) -> None:
+def _require_examples(pixels: Images, labels: np.ndarray, labelling: Labelling) -> None:
     if pixels.dtype != np.uint8 or pixels.shape[1:] != labelling.image_shape or len(pixels) == 0:
         expected, received = ("N", *labelling.image_shape), f"{pixels.dtype} {pixels.shape}"
         raise ValueError(f"pixels: expected uint8 {expected} with N >= 1, received {received}")

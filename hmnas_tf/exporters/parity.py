@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data.augmentation import normalise
+from hmnas_tf.data.rows import Images
 from hmnas_tf.exporters import contract
 
 # Relative, because the logits of an untrained network are tiny and any absolute tolerance would pass them. Runtimes
@@ -43,7 +44,7 @@ def inference_of(cargo: contract.Cargo) -> tf.function:
 def logits_of(
     model: keras.Model,
     labelling: contract.Labelling,
-    pixels: np.ndarray,
+    pixels: Images,
     batch_size: int,
     say: Say = silent,
 ) -> np.ndarray:
@@ -54,7 +55,7 @@ def logits_of(
     Args:
         model: input `image` float32 [None, H, W, C], output logits [None, classes].
         labelling: how pixels are normalised.
-        pixels: uint8 [N, H, W, C]; may be a memory map.
+        pixels: uint8 [N, H, W, C]; may be on disk.
         batch_size: images at a time.
         say: shows a line to the user.
 

@@ -86,7 +86,8 @@ def check_training(config: Config, dataset: ImageDataset) -> None:
     check_names(config)
     artifacts, labelling = artifacts_of(config.formats, config.quantize), labelling_of(dataset)
     require_suitable(artifacts, labelling)
-    check_fits(dataset.name, len(dataset.x_train) + len(dataset.x_test), dataset.x_train.shape[1:])
+    if not dataset.on_disk:
+        check_fits(dataset.name, len(dataset.x_train) + len(dataset.x_test), dataset.x_train.shape[1:])
     for message in missing_requirements(artifacts):
         raise ImportError(message)
     if config.searches:

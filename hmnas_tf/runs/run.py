@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from hmnas_tf.config import Config
 from hmnas_tf.console.progress import Say, Spent, silent
-from hmnas_tf.data import ImageDataset, evaluation_batches, training_batches
+from hmnas_tf.data import AUGMENTATIONS, ImageDataset, evaluation_batches, training_batches
 from hmnas_tf.derivation.rules import kept_by_masks
 from hmnas_tf.networks.supernet import Supernet
 from hmnas_tf.runs.board import ArchitectureBoard
@@ -28,6 +28,7 @@ from hmnas_tf.stages.evaluation import Meter
 from hmnas_tf.stages.fit import fit
 from hmnas_tf.stages.onlookers import Onlookers
 from hmnas_tf.stages.stage import Stage
+from hmnas_tf.stages.strategy import own_part
 from hmnas_tf.storage.run_folder import RunFolder
 
 TITLES = {
@@ -112,23 +113,31 @@ class Run:
             augmentation: names; None is the run's.
             mixed: whether images and labels are mixed where the run's augmentation does so.
         """
-        images = self.dataset.tensors["train"]
+        data, names = self.dataset, self.augmentation if augmentation is None else augmentation
+        mixes = mixed and any(AUGMENTATIONS[name].mixes for name in names)
         settings = dict(
             part=part,
             batch_size=batch_size,
             seed=self.seed(purpose),
-            augmentation=self.augmentation if augmentation is None else augmentation,
-            mean=self.dataset.mean,
-            std=self.dataset.std,
-            size=self.dataset.image_shape[:2],
-            mixed_classes=self.dataset.num_classes if mixed else 0,
+            augmentation=names,
+            mean=data.mean,
+            std=data.std,
+            size=data.image_shape[:2],
+            mixed_classes=data.num_classes if mixed else 0,
+            own=None if mixes else self._own_part(batch_size),
         )
-        return lambda start, total: training_batches(*images, start_step=start, total_steps=total, **settings)
+        return lambda start, total: training_batches(
+            data.x_train, data.y_train, start_step=start, total_steps=total, **settings
+        )
 
     def largest_batch(self, examples: int) -> int:
         """Returns `--batch_size`, or what so few examples give every replica in equal parts."""
         replicas = self.strategy.num_replicas_in_sync
         return min(self.config.batch_size, examples // replicas * replicas)
+
+    def _own_part(self, batch_size: int) -> np.ndarray | None:
+        """Returns which images of a batch are to be read: of those on disk only what this worker computes on."""
+        return own_part(self.strategy, batch_size) if self.dataset.on_disk else None
 
     def meter(self, network: keras.Model) -> Meter:
         """Returns what measures the test error of a network and re-estimates its batch statistics."""
@@ -136,8 +145,9 @@ class Run:
         batch_size = self.largest_batch(len(data.x_train))
         steps = min(STATISTICS_BATCHES, len(data.x_train) // batch_size)
         as_they_are = self.batches("statistics", batch_size, augmentation=())(0, steps)
+        size = self.config.batch_size
         test = evaluation_batches(
-            *data.tensors["test"], batch_size=self.config.batch_size, mean=data.mean, std=data.std
+            data.x_test, data.y_test, batch_size=size, mean=data.mean, std=data.std, own=self._own_part(size)
         )
         with self.strategy.scope():
             return Meter(network, test, as_they_are, data.num_classes, self.say)

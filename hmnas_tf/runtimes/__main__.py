@@ -23,7 +23,7 @@ REPEATS = 9
 
 
 def main(runtime, path, pixels_path, out_path):
-    pixels = np.load(pixels_path, mmap_mode="r")
+    count = len(np.load(pixels_path, mmap_mode="r"))
     started = time.perf_counter()
     artifact = module_of(runtime).load(path)
     seconds = [time.perf_counter() - started]
@@ -33,12 +33,14 @@ def main(runtime, path, pixels_path, out_path):
     def logits_of(part):
         return artifact.predict((part.astype(np.float32) / np.float32(255) - mean) / std)
 
-    starts = range(0, len(pixels), BATCH)
-    logits = np.concatenate([logits_of(pixels[start : start + BATCH]) for start in starts])
+    def pixels(start, end):  # opened anew, or all that was read would count as memory
+        return np.array(np.load(pixels_path, mmap_mode="r")[start:end])
+
+    logits = np.concatenate([logits_of(pixels(start, start + BATCH)) for start in range(0, count, BATCH)])
     examine = getattr(artifact, "examine", lambda pixels: {})
-    found = examine(np.asarray(pixels[:EXAMINED]))
+    found = examine(pixels(0, EXAMINED))
     for batch in TIMED_BATCHES:
-        shown = np.zeros((batch, *pixels.shape[1:]), np.float32)
+        shown = np.zeros((batch, *pixels(0, 1).shape[1:]), np.float32)
         seconds.append(float(np.median([_seconds(artifact.predict, shown) for _ in range(REPEATS)])))
     np.savez(out_path, logits=logits, labelling=artifact.labelling, seconds=seconds, **found)
 

@@ -28,6 +28,11 @@ class DataSettings:
         low=0,
         high=0.9,
     )
+    cache_dir: str = flag(
+        "",
+        "Folder to keep decoded images in, on disk; empty is ~/.cache, for images that do not fit well into memory.",
+        path=True,
+    )
     augmentation: tuple[str, ...] = flag(
         ("auto",), "Comma list of augmentations, `none`, or `auto` for what suits the dataset (§4.2)."
     )

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 
+import numpy as np
 import tensorflow as tf
 
 CORES_PER_THREAD = 8  # for which an operation gets one thread; measured were one and two cores
@@ -109,6 +110,17 @@ def require_one_worker() -> None:
 def worker() -> int:
     """Returns the number of this process among the workers, 0 if it is alone; 0 is the chief."""
     return _workers()[1]
+
+
+def own_part(strategy: tf.distribute.Strategy, batch_size: int) -> np.ndarray | None:
+    """Returns which images of a batch this worker computes on, bools [batch_size]; None if it is alone.
+
+    TensorFlow cuts a batch into a part for each replica and deals them out to the workers in turn.
+    """
+    if not several_workers():
+        return None
+    replicas = strategy.num_replicas_in_sync
+    return np.repeat(np.arange(replicas) % len(_workers()[0]) == worker(), batch_size // replicas)
 
 
 def _workers() -> tuple[list[str], int]:

@@ -1,4 +1,4 @@
-"""Who may write into a run folder: one process at a time, of several workers the chief (pure Python)."""
+"""Who may write into a folder: one process at a time, into a run folder of several workers the chief (pure Python)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import fcntl
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
+
+from hmnas_tf.console.progress import Say
 
 WORKERS = "workers"  # folder in a run folder: what workers other than the chief write while they run
+_LOOKS_AGAIN = 0.5  # seconds
 _NOT_COPIED = (WORKERS, "tensorboard", ".*")  # the last: files being written, gone a moment later
 
 
@@ -32,16 +37,49 @@ def held(workdir: str | os.PathLike) -> Iterator[Path]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
             raise ValueError(
-                f"workdir {str(path)!r} is in use by {holder}: wait until it ends, or take another --workdir."
+                f"workdir {str(path)!r} is in use by {_holder(file)}: wait until it ends, or take another --workdir."
             ) from error
-        # In place, because the lock is on this very file.
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
+        _sign(file)
         yield path
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | os.PathLike, say: Say) -> Iterator[None]:
+    """Waits until no other process is in a folder, and keeps others waiting; a process that is killed leaves it.
+
+    Args:
+        folder: that exists.
+        say: shows a line to the user where there is somebody to wait for.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    with open(Path(folder) / ".lock", "a+", encoding="utf-8") as file:
+        is_told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not is_told:
+                    say(f"waiting for {_holder(file)}, which is at work in {folder}")
+                is_told = True
+                time.sleep(_LOOKS_AGAIN)
+        _sign(file)
+        yield
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip() or "another process"
+
+
+def _sign(file: TextIO) -> None:
+    """Writes into a locked file who holds it; in place, because the lock is on this very file."""
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}\n")
+    file.flush()
 
 
 def require_writable(workdir: str | os.PathLike, what: str) -> None:

@@ -21,7 +21,7 @@ NUMBERS = {  # that every entry of these parts of `results.json` has
 }
 # Parts that have entries, where they are there.
 OBJECTS = ("dataset", "versions", "machine", "derived", *NUMBERS)
-FREE = {"workdir", "max_memory_kb", "mlflow"}  # flags of which nothing that is computed depends
+FREE = {"workdir", "max_memory_kb", "cache_dir", "mlflow"}  # flags of which nothing that is computed depends
 PATHS = frozenset(field.name for field in dataclasses.fields(Config) if field.metadata["path"])
 
 

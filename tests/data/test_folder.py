@@ -271,8 +271,12 @@ def test_a_missing_folder_is_named(tmp_path):
         load_dataset("folder:")
 
 
-def test_more_than_the_memory_is_refused(tmp_path, monkeypatch):
+def test_more_than_the_memory_is_kept_on_disk(tmp_path, monkeypatch):
     fill(tmp_path, ["cat", "dog"], 5)
+    whole, lines = load(tmp_path), []
     monkeypatch.setattr(memory_module, "physical_memory", lambda: 1000)
-    with pytest.raises(ValueError, match="10 images of 8x8x3 need.*--image_size"):
-        load(tmp_path)
+    kept = load(tmp_path, say=lines.append)
+    assert whole.describe() == kept.describe()
+    assert (whole.on_disk, kept.on_disk) == (False, True)
+    assert np.array_equal(whole.x_test, kept.x_test)
+    assert lines[0].startswith("Notice: the 10 images of")

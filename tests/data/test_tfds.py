@@ -177,11 +177,15 @@ def test_signs_are_not_flipped(tmp_path):
     assert load_dataset("kmnist:1.2.3", data_dir=data_dir).augmentation == ("crop", "cutout")
 
 
-def test_more_than_the_memory_is_refused(tmp_path, monkeypatch):
+def test_more_than_the_memory_is_kept_on_disk(tmp_path, monkeypatch):
     data_dir = prepare(tmp_path, {"train": arrays(9), "test": arrays(4)})
+    whole = load_dataset("tiny_pictures", data_dir=data_dir)
     monkeypatch.setattr(memory_module, "physical_memory", lambda: 100)
-    with pytest.raises(ValueError, match="'tiny_pictures': 13 images of 6x5x3 need.*GB"):
-        load_dataset("tiny_pictures", data_dir=data_dir)
+    kept = load_dataset("tiny_pictures", data_dir=data_dir)
+    assert whole.describe() == kept.describe()
+    assert (whole.on_disk, kept.on_disk) == (False, True)
+    for part in ("x_train", "y_train", "x_test", "y_test"):
+        assert np.array_equal(getattr(whole, part), getattr(kept, part))
 
 
 def write_idx(path, array):
