@@ -35,7 +35,7 @@ def touch(*names: str) -> list[Path]:
 
 def test_home_is_found_in_every_setting_that_is_a_path(home):
     paths = [field.name for field in dataclasses.fields(Config) if field.metadata["path"]]
-    assert sorted(paths) == ["data_dir", "dataset", "genotype", "idx_dir", "teacher"]
+    assert sorted(paths) == ["cache_dir", "data_dir", "dataset", "genotype", "idx_dir", "teacher"]
     more = {"initial_weights": "random"}
     for name in paths:
         assert getattr(Config(**{name: "~/a b"}, **more), name) == f"{home}/a b"
