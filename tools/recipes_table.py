@@ -4,7 +4,7 @@ python tools/recipes_table.py --dataset=folder:cifar10 --workdir=runs/recipes
 
 With --into=docs/own_data.md it writes docs/own_data_recipes.csv and the table of the page, which needs its marks.
 
-A recipe is the plain one, that of flags/own_data.flags, with one thing more. Nothing is searched: each seed draws
+A recipe is the plain one, that of flags/own_data.flags, with one change. Nothing is searched: each seed draws
 images, an architecture of convolutions and its weights, alike for all recipes, and trains it as long as that
 file fine-tunes. A fifth of the images drawn is trained on, the others are held out; test images are not looked at. It
 goes on where it was stopped.
@@ -43,6 +43,8 @@ SETTINGS = (
 PLAIN = ("crop", "flip", "cutout")  # what a folder has by default
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {},
+    "no_cutout": {"augmentation": ("crop", "flip")},
+    "no_augmentation": {"augmentation": ("none",)},
     "label_smoothing": {"label_smoothing": 0.1},
     "weight_average": {"weight_average": 0.99},
     "warm_up": {"finetune_warmup_epochs": 3},
