@@ -1,7 +1,8 @@
 """Trains one small network by several recipes, and compares their errors on images held out, seed by seed.
 
-python tools/recipes_table.py --dataset=folder:cifar10 --workdir=runs/recipes
+python tools/recipes_table.py --workdir=runs/recipes
 
+It takes the pictures in cifar10/train/CLASS, of CIFAR-10 or with --dataset=folder:PATH of another set.
 With --into=docs/own_data.md it writes docs/own_data_recipes.csv and the table of the page, which needs its marks.
 
 A recipe is the plain one, that of flags/own_data.flags, with one change. Nothing is searched: each seed draws
@@ -28,6 +29,7 @@ from hmnas_tf.console.paths import path_of
 FLAGS = flags.FLAGS
 SETTINGS = (
     f"--flagfile={ROOT / 'flags' / 'own_data.flags'}",
+    "--dataset=folder:cifar10",
     "--image_size=16",
     "--train_examples=5000",
     "--test_examples=10",
