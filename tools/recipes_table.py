@@ -1,10 +1,11 @@
 """Trains one small network by several recipes, and compares their errors on images held out, seed by seed.
 
-python tools/recipes_table.py --dataset=folder:cifar10 --workdir=runs/recipes
+python tools/recipes_table.py --workdir=runs/recipes
 
+It takes the pictures in cifar10/train/CLASS, of CIFAR-10 or with --dataset=folder:PATH of another set.
 With --into=docs/own_data.md it writes docs/own_data_recipes.csv and the table of the page, which needs its marks.
 
-A recipe is the plain one, that of flags/own_data.flags, with one thing more. Nothing is searched: each seed draws
+A recipe is the plain one, that of flags/own_data.flags, with one change. Nothing is searched: each seed draws
 images, an architecture of convolutions and its weights, alike for all recipes, and trains it as long as that
 file fine-tunes. A fifth of the images drawn is trained on, the others are held out; test images are not looked at. It
 goes on where it was stopped.
@@ -28,6 +29,7 @@ from hmnas_tf.console.paths import path_of
 FLAGS = flags.FLAGS
 SETTINGS = (
     f"--flagfile={ROOT / 'flags' / 'own_data.flags'}",
+    "--dataset=folder:cifar10",
     "--image_size=16",
     "--train_examples=5000",
     "--test_examples=10",
@@ -43,6 +45,8 @@ SETTINGS = (
 PLAIN = ("crop", "flip", "cutout")  # what a folder has by default
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {},
+    "no_cutout": {"augmentation": ("crop", "flip")},
+    "no_augmentation": {"augmentation": ("none",)},
     "label_smoothing": {"label_smoothing": 0.1},
     "weight_average": {"weight_average": 0.99},
     "warm_up": {"finetune_warmup_epochs": 3},
