@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
@@ -245,11 +246,11 @@ class ImageDataset:
 def content_version(*arrays: Images, say: Say = silent) -> str:
     """A version for data that carries none: "sha256:" and 16 digits of the hash of shapes and values."""
     digest, done = hashlib.sha256(), 0
-    progress = Progress(say, "hashing images and labels", sum(map(len, arrays)))
+    progress = Progress(say, "hashing the images, bytes", sum(math.prod(array.shape) for array in arrays))
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         for block in blocks(array):
             digest.update(block.data)
-            done += len(block)
+            done += block.size
             progress.done(done)
     return f"sha256:{digest.hexdigest()[:16]}"

@@ -193,7 +193,7 @@ def _mapped(
     numbered, batch = map(tf.autograph.experimental.do_not_convert, (numbered, batch))
     if isinstance(x, Rows) and x.store:
         numbered = asked_for(x, own, numbered)
-        steps = steps.map(numbered, deterministic=True).prefetch(_ASKED)
+        steps = steps.map(numbered).prefetch(_ASKED)
         batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     else:
         batches = steps.map(

@@ -201,32 +201,34 @@ def test_files_that_cannot_be_decoded_are_all_named(tmp_path):
     assert all(f"/{number}.png" in str(caught.value) for number in (3, 8))
 
 
-def test_pages_of_the_file_are_given_back(tmp_path):
-    """Else a set larger than the memory would seem to fill it."""
+def test_pages_are_given_back_and_a_process_ends_in_the_middle_of_a_stream(tmp_path):
+    """Else a set larger than the memory would seem to fill it; and Python and TensorFlow would wait for each other."""
     program = f"""
-import time
+import sys, time
+from pathlib import Path
 import numpy as np
 from hmnas_tf.console.progress import silent
-from hmnas_tf.data import image_store
+from hmnas_tf.data import image_store, training_batches
 shape = (200, 512, 512, 1)
 def blocks(start):
     for _ in range(start, 200):
         yield np.zeros((1, *shape[1:]), np.uint8), np.zeros(1)
-from pathlib import Path
-store = image_store.opened(Path({str(tmp_path)!r}), shape, blocks, "writing", silent)
-rows = store.rows(np.arange(200))
+rows = image_store.opened(Path({str(tmp_path)!r}), shape, blocks, "writing", silent).rows(np.arange(200))
 def resident():
     return int(open("/proc/self/statm").read().split()[2]) * 4096  # of files
 before = resident()
 assert sum(int(rows.source[i].sum()) for i in range(200)) == 0
 time.sleep(1)
 print(resident() - before)
+def interrupted():
+    settings = dict(batch_size=4, start_step=0, total_steps=10**6, seed=0, augmentation=(), mean=(0.5,), std=(0.5,))
+    stream = iter(training_batches(rows, np.zeros(200, int), **settings))
+    next(stream)
+    raise KeyboardInterrupt
+interrupted()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt", done.stderr[-2000:]
     assert int(done.stdout) < 10e6

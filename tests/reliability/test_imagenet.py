@@ -79,6 +79,7 @@ def prepared(builder, names, tmp_path_factory) -> str:
                 features = {
                     "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
                     "label": tfds.features.ClassLabel(names=names),
+                    "file_name": tfds.features.Text(),
                 }
                 return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
 
@@ -87,7 +88,7 @@ def prepared(builder, names, tmp_path_factory) -> str:
 
             def _generate_examples(self, part):
                 for label, image in drawn(part):
-                    yield label, {"image": np.asarray(image), "label": label}
+                    yield label, {"image": np.asarray(image), "label": label, "file_name": f"{label}.JPEG"}
 
     tfds.disable_progress_bar()
     Tiny(data_dir=str(root)).download_and_prepare()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.data.experimental.ops import distribute
 
+from hmnas_tf.stages import strategy
 from hmnas_tf.stages.strategy import make_strategy
 
 pytestmark = pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="counts CPUs")
@@ -58,3 +63,25 @@ print(tf.config.threading.get_intra_op_parallelism_threads(), tf.config.optimize
     ).stdout
     assert shown.startswith(f"{threads} ")
     assert "'disable_meta_optimizer': True" in shown
+
+
+@pytest.mark.parametrize("per_worker", [1, 2])
+def test_a_worker_knows_what_tensorflow_deals_to_it(per_worker, monkeypatch):
+    """By the operations that a strategy over workers applies to a stream."""
+    numbers, replicas = np.arange(16), 2 * per_worker
+    for index in range(2):
+        task = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": index}}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(task))
+        own = strategy.own_part(SimpleNamespace(num_replicas_in_sync=replicas), 8)
+        stream = tf.data.Dataset.from_tensor_slices(numbers).batch(8, drop_remainder=True)
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+        sizes = distribute.batch_sizes_for_worker(8, 2, per_worker, index)
+        dealt = distribute._AutoShardDataset(stream.with_options(options).rebatch(sizes), 2, index, replicas)
+        found = np.concatenate(list(dealt.as_numpy_iterator()))
+        assert found.tolist() == numbers.reshape(2, 8)[:, own].ravel().tolist()
+
+
+def test_who_is_alone_computes_on_everything(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert strategy.own_part(SimpleNamespace(num_replicas_in_sync=2), 8) is None
