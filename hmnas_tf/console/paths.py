@@ -83,10 +83,15 @@ def is_same(first: str, second: str) -> bool:
     return len({os.path.realpath(os.path.expanduser(place)) for place in places}) == 1
 
 
-def refuse_within(dataset: str, workdir: str | os.PathLike) -> None:
-    """Refuses a run folder inside the folder of its pictures, where it would be taken for a class the next time.
+def refuse_within(dataset: str, folder: str | os.PathLike, name: str = "workdir") -> None:
+    """Refuses a folder of a run inside the folder of its pictures, where it would be taken for a class the next time.
 
     A hidden folder is no class, so that it may hold runs.
+
+    Args:
+        dataset: `--dataset`.
+        folder: that is written into.
+        name: of the flag that names it.
 
     Raises:
         ValueError: naming both.
@@ -94,11 +99,11 @@ def refuse_within(dataset: str, workdir: str | os.PathLike) -> None:
     if not dataset.startswith("folder:"):
         return
     root = Path(os.path.realpath(os.path.expanduser(dataset.removeprefix("folder:"))))
-    place = Path(os.path.realpath(workdir))
+    place = Path(os.path.realpath(folder))
     if place.is_relative_to(root) and not any(p.startswith(".") for p in place.relative_to(root).parts):
         raise ValueError(
-            f"workdir={str(workdir)!r} lies inside the pictures, dataset={dataset!r}: what a run writes would be taken "
-            "for pictures; take a --workdir outside of that folder."
+            f"{name}={str(folder)!r} lies inside the pictures, dataset={dataset!r}: what a run writes would be taken "
+            f"for pictures; take a --{name} outside of that folder."
         )
 
 

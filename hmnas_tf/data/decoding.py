@@ -171,7 +171,8 @@ def _attempted(
         return found
 
     step = _TOGETHER * _WAITING
-    with WITHOUT_WARNINGS, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with WITHOUT_WARNINGS, ThreadPoolExecutor(cores) as pool:
         for first in range(0, len(files), step):
             groups = range(first, min(first + step, len(files)), _TOGETHER)
             for start, found in zip(groups, pool.map(attempt, groups), strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmnas_tf.console.paths import path_of
+from hmnas_tf.console.paths import path_of, refuse_within
 from hmnas_tf.console.progress import Say, silent
 from hmnas_tf.data.class_names import check_names
 from hmnas_tf.data.decoding import PictureFile, of_each, read_pictures
@@ -62,6 +62,8 @@ def load_folder(
             "folder: needs a path, as in folder:my_images, with one sub-folder of image files a class"
         )
     root = path_of(path)
+    if cache_dir:
+        refuse_within(f"folder:{path}", path_of(cache_dir), "cache_dir")
     layout = find_files(root, validation=holdout > 0)
     check_names(layout.class_names, str(root))  # before all files are read
     train, test = _shuffled_parts(layout.train, layout.validation or layout.test, seed)

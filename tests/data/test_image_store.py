@@ -191,6 +191,13 @@ def test_another_size_and_another_file_are_another_store(tmp_path):
     assert again.version == load_dataset(f"folder:{folder}").version
 
 
+def test_a_cache_among_the_pictures_is_refused(tmp_path):
+    folder = fill(tmp_path / "pictures")
+    with pytest.raises(ValueError, match="cache_dir=.* lies inside the pictures.*--cache_dir outside"):
+        load_dataset(f"folder:{folder}", cache_dir=str(folder / "cache"))
+    assert not (folder / "cache").exists()
+
+
 def test_files_that_cannot_be_decoded_are_all_named(tmp_path):
     folder, cache = fill(tmp_path / "pictures"), str(tmp_path / "cache")
     for number in (3, 8):
