@@ -24,7 +24,6 @@ from hmnas_tf.console.paths import path_of
 FLAGS = flags.FLAGS
 SETTINGS = (
     f"--flagfile={ROOT / 'flags' / 'quickstart.flags'}",
-    "--operation_price=0",
     "--max_parameters=0",
     "--nodes=2",
     "--evaluate_every=0",

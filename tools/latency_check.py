@@ -24,7 +24,7 @@ from hmnas_tf.console.progress import counted
 FLAGS = flags.FLAGS
 SPACE = (
     f"--flagfile={ROOT / 'flags' / 'quickstart.flags'}",
-    "--operation_price=0",
+    "--max_parameters=0",
     "--max_latency_ms=1",
     "--image_size=32",
 )
