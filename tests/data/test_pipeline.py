@@ -154,23 +154,28 @@ def test_split_refuses_an_empty_part(n, fraction):
         split_indices(n, fraction, seed=0)
 
 
-def test_two_replicas_share_the_batch_of_one():
+def test_two_replicas_share_the_batch_of_one_from_memory_and_from_disk(tmp_path):
     """In a process of its own: logical devices must be set up before TensorFlow starts."""
     program = """
+import pathlib, sys
 import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 from hmnas_tf.data import evaluation_batches, training_batches
+from hmnas_tf.data.image_store import opened
 x, y = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1)).astype(np.uint8), np.arange(50)
+blocks = lambda start: iter([(x[start:], y[start:])])
+on_disk = opened(pathlib.Path(sys.argv[1]), x.shape, blocks, "writing", lambda *_: None).rows(np.arange(50))
 common = dict(mean=(0.5,), std=(0.5,))
-def datasets():
+def datasets(x):
     yield training_batches(x, y, batch_size=8, start_step=3, total_steps=9, seed=5,
                            augmentation=("crop", "flip", "cutout"), **common)
     yield evaluation_batches(x, y, batch_size=8, **common)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for dataset in datasets():
+in_memory = [*datasets(x)] * 2
+for dataset, distributed in zip(in_memory, [*datasets(x), *datasets(on_disk)], strict=True):
     batches = 0
-    for whole, parts in zip(dataset, strategy.experimental_distribute_dataset(dataset), strict=True):
+    for whole, parts in zip(dataset, strategy.experimental_distribute_dataset(distributed), strict=True):
         for tensor, part in zip(whole, parts, strict=True):
             halves = strategy.experimental_local_results(part)
             assert [len(half) for half in halves] == [4, 4]
@@ -182,7 +187,7 @@ print("equal")
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
     run = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, str(tmp_path / "store")],
         env=environment,
         capture_output=True,
         text=True,

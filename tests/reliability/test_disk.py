@@ -1,4 +1,4 @@
-"""Images on disk train to the bits of images in memory: whole, killed, by two replicas and by two workers."""
+"""Images on disk train to the bits of images in memory: whole, killed, and by two workers."""
 
 from __future__ import annotations
 
