@@ -238,10 +238,8 @@ def rows_of_processes(size: str, found: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measures and writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]!r} is no flag.")
     unknown = [name for name in FLAGS.cases if name not in CASES]
     if unknown or not FLAGS.cases:
         raise app.UsageError(f"--cases={','.join(FLAGS.cases)}: choose some of {', '.join(CASES)}.")

@@ -10,13 +10,13 @@ it was stopped.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 from measured_tables import INTO, ROOT, mean_with_error, publish, require_places, start
+from paired_searches import SEEDS
 
 from hmnas_tf import command_line
 from hmnas_tf.console.paths import path_of
@@ -114,10 +114,8 @@ def table(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Searches and writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]!r} is no flag.")
     logging.set_verbosity(logging.WARNING)
     require_places(FLAGS.into, ["shares"])
     config = command_line.settings()
@@ -131,7 +129,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     command_line.define_flags()
     flags.DEFINE_string("into", None, INTO)
-    flags.DEFINE_integer(
-        "seeds", 3, "Repetitions, with the seeds --seed, --seed + 1, and so on.", lower_bound=1
-    )
-    start("budget_table", main, [sys.argv[0], *SETTINGS, *sys.argv[1:]])
+    flags.DEFINE_integer("seeds", 3, SEEDS, lower_bound=1)
+    start("budget_table", main, SETTINGS)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from absl import app, flags
+from absl import flags
 from measured_tables import INTO, publish, require_places, start
 
 from hmnas_tf.commands import recorded
@@ -158,10 +158,8 @@ def _row(
     return row
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measures and writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]!r} is no flag.")
     workdir = path_of(FLAGS.workdir, "workdir")
     require_known("tables", FLAGS.tables, TABLES)
     require_places(FLAGS.into, FLAGS.tables)

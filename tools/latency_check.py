@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from measured_tables import INTO, ROOT, publish, require_places, start
 
 from hmnas_tf import command_line
@@ -107,10 +106,8 @@ def tables(
     return {"latency": summary, "architectures": architectures}
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measures and writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]!r} is no flag.")
     logging.set_verbosity(logging.WARNING)  # exporting tells of every file
     require_places(FLAGS.into, TABLES)
     config = command_line.settings()
@@ -128,4 +125,4 @@ if __name__ == "__main__":
     command_line.define_flags()
     flags.DEFINE_string("into", None, INTO)
     flags.DEFINE_integer("architectures", 30, "How many are compared.", lower_bound=2)
-    start("latency_check", main, [sys.argv[0], *SPACE, *sys.argv[1:]])
+    start("latency_check", main, SPACE)

@@ -42,17 +42,23 @@ class Place(NamedTuple):
     stop: int
 
 
-def start(tool: str, main: Callable[[list[str]], None], argv: Sequence[str] = sys.argv) -> None:
+def start(tool: str, main: Callable[[], None], settings: Sequence[str] = ()) -> None:
     """Runs a tool that measures; what is the user's to mend, and being told to stop, is one line.
 
     Args:
         tool: its name.
-        main: does its work.
-        argv: its command line.
+        main: does its work; it is called when all words of the command line were flags.
+        settings: flags that the command line changes.
     """
+
+    def run(argv: list[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"{argv[1]!r} is no flag.")
+        main()
+
     try:
         with told(functools.partial(command_line.complain, tool), "Start it again."):
-            app.run(main, argv=list(argv))
+            app.run(run, argv=[sys.argv[0], *settings, *sys.argv[1:]])
     except (ValueError, OSError, RuntimeError) as error:
         command_line.fail(tool, error)
 

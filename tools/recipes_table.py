@@ -13,13 +13,12 @@ goes on where it was stopped.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from measured_tables import INTO, ROOT, mean_with_error, publish, require_places, start
 from paired_searches import SEEDS, searches, trained
 
@@ -89,10 +88,8 @@ def errors(config: Any, workdir: Path, seeds: int) -> Iterator[tuple[str, int, f
         yield name, seed, results["stages"]["finetuned"]["test_error"]
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Trains and writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]!r} is no flag.")
     logging.set_verbosity(logging.WARNING)
     require_places(FLAGS.into, ["recipes"])
     rows = list(errors(command_line.settings(), path_of(FLAGS.workdir, "workdir"), FLAGS.seeds))
@@ -103,4 +100,4 @@ if __name__ == "__main__":
     command_line.define_flags()
     flags.DEFINE_string("into", None, INTO)
     flags.DEFINE_integer("seeds", 3, SEEDS, lower_bound=1)
-    start("recipes_table", main, [sys.argv[0], *SETTINGS, *sys.argv[1:]])
+    start("recipes_table", main, SETTINGS)

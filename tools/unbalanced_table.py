@@ -12,13 +12,12 @@ fewer cells, nodes and epochs; flags of `search` change them. It goes on where i
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from measured_tables import INTO, ROOT, mean_with_error, publish, require_places, start
 from paired_searches import SEEDS, searches
 from PIL import Image
@@ -110,10 +109,8 @@ def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Searches and writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]!r} is no flag.")
     logging.set_verbosity(logging.WARNING)
     require_places(FLAGS.into, ["unbalanced"])
     config = command_line.settings()
@@ -125,4 +122,4 @@ if __name__ == "__main__":
     command_line.define_flags()
     flags.DEFINE_string("into", None, INTO)
     flags.DEFINE_integer("seeds", 5, SEEDS, lower_bound=1)
-    start("unbalanced_table", main, [sys.argv[0], *SETTINGS, *sys.argv[1:]])
+    start("unbalanced_table", main, SETTINGS)
