@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from hmnas_tf.console.cores import cores
 from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data import image_store
 from hmnas_tf.data.buffers import empty
@@ -171,8 +172,7 @@ def _attempted(
         return found
 
     step = _TOGETHER * _WAITING
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with WITHOUT_WARNINGS, ThreadPoolExecutor(cores) as pool:
+    with WITHOUT_WARNINGS, ThreadPoolExecutor(cores()) as pool:
         for first in range(0, len(files), step):
             groups = range(first, min(first + step, len(files)), _TOGETHER)
             for start, found in zip(groups, pool.map(attempt, groups), strict=True):

@@ -10,6 +10,7 @@ from hmnas_tf.console.progress import Say, silent, watched
 from hmnas_tf.data.augmentation import normalise
 from hmnas_tf.data.rows import Images
 from hmnas_tf.exporters import contract
+from hmnas_tf.runtimes.keras_file import inference_function
 
 # Relative, because the logits of an untrained network are tiny and any absolute tolerance would pass them. Runtimes
 # that sum in another order differ by 1e-7 to 2e-6.
@@ -20,20 +21,6 @@ MOST_LOST = 5.0  # points of test error that 8 bits may cost; more means that th
 
 class ArtifactError(RuntimeError):
     """An artifact cannot be run or does not compute what its model computes; it has not been published."""
-
-
-def inference_function(model: keras.Model) -> tf.function:
-    """Returns the model's inference as one traced graph with a free batch dimension and a fixed image shape.
-
-    Args:
-        model: input `image` float32 [None, H, W, C], output logits [None, classes].
-
-    Returns:
-        A `tf.function` from `image` float32 [None, H, W, C] to logits float32 [None, classes].
-    """
-    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name=contract.INPUT_NAME)]
-    # Without autograph=False TensorFlow tries, and fails, to read the source of a lambda.
-    return tf.function(lambda image: model(image, training=False), input_signature=signature, autograph=False)
 
 
 def inference_of(cargo: contract.Cargo) -> tf.function:

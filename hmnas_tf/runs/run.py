@@ -123,7 +123,7 @@ class Run:
             mean=data.mean,
             std=data.std,
             size=data.image_shape[:2],
-            mixed_classes=data.num_classes if mixed else 0,
+            mixed_classes=data.num_classes if mixes else 0,
             own=None if mixes else self._own_part(batch_size),
         )
         return lambda start, total: training_batches(

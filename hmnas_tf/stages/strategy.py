@@ -10,6 +10,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.console.cores import cores
+
 CORES_PER_THREAD = 8  # for which an operation gets one thread; measured were one and two cores
 
 
@@ -27,12 +29,7 @@ def configure_cpu() -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     if "TF_NUM_INTRAOP_THREADS" not in os.environ:
         with contextlib.suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(-(-_cores() // CORES_PER_THREAD))
-
-
-def _cores() -> int:
-    """Returns how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            tf.config.threading.set_intra_op_parallelism_threads(-(-cores() // CORES_PER_THREAD))
 
 
 def make_strategy(replicas: int) -> tf.distribute.Strategy:
