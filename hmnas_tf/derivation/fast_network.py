@@ -15,6 +15,7 @@ SHARED = (
     layers.MaxPooling2D,
     layers.AveragePooling2D,
     layers.ZeroPadding2D,
+    layers.Cropping2D,
 )  # have no variables
 
 
@@ -22,8 +23,9 @@ def fast_network(network: keras.Model) -> keras.Model:
     """Returns a model that computes what a network computes, to rounding, faster in training and in smaller graphs.
 
     A batch normalization is one fused kernel, gradients of wide depthwise kernels are taken from slices, dilation takes
-    an image apart, 1x1 convolutions are products of matrices, sums are one pass, and what is the same for several
-    operations, a ReLU or a pool of one tensor, is computed once (docs/performance.md, "How the layers are made fast").
+    an image apart, 1x1 convolutions are products of matrices, sums are one pass, crops have the gradient of a slice
+    without strides, and what is the same for several operations, a ReLU, a pool or a crop of one tensor, is computed
+    once (docs/performance.md, "How the layers are made fast").
     All that is learned or averaged is the given network's: what trains here is trained there.
 
     Args:
@@ -32,11 +34,12 @@ def fast_network(network: keras.Model) -> keras.Model:
     computed: dict[Any, Any] = {}
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(layer, SHARED):
+        stock = layer.stock if isinstance(layer, Fast) else layer
+        if not isinstance(stock, SHARED):
             return layer(*args, **kwargs)
-        settings = {name: value for name, value in layer.get_config().items() if name != "name"}
+        settings = {name: value for name, value in stock.get_config().items() if name != "name"}
         key = (
-            type(layer),
+            type(stock),
             repr(settings),
             id(args[0]),
         )  # the model keeps its tensors: no identity comes again
@@ -119,12 +122,24 @@ class FastAdd(Fast):
         return fused.add(inputs)
 
 
+class FastCropping(Fast):
+    """A crop of rows and columns, or of channels, see `stock.channels`."""
+
+    def call(self, inputs):
+        first = 1 if self.stock.data_format == "channels_last" else 2
+        begin = [0] * 4
+        begin[first : first + 2] = [before for before, _ in self.stock.cropping]
+        return ops.slice(inputs, begin, [-1, *self.stock.compute_output_shape(inputs.shape)[1:]])
+
+
 def _fast(layer: layers.Layer) -> layers.Layer:
     """Returns a layer that computes what a stock layer does: a faster one where there is one, or itself."""
     if isinstance(layer, layers.BatchNormalization) and layer.center and layer.scale:
         return FastBatchNormalization(layer)
     if isinstance(layer, layers.Add):
         return FastAdd(layer)
+    if isinstance(layer, layers.Cropping2D):
+        return FastCropping(layer)
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         plain = not layer.use_bias and layer.activation is keras.activations.linear
         strides, dilated = max(layer.strides), max(layer.dilation_rate) > 1

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hmnas_tf.derivation.evaluation_network import evaluation_network
 from hmnas_tf.derivation.fast_network import fast_network
 from hmnas_tf.derivation.training_network import training_network
+from hmnas_tf.layers.stock import channels
 from hmnas_tf.networks.handmade import mobilenet, resnet8
 from hmnas_tf.settings.paper import PAPER_OPERATIONS
 from hmnas_tf.space.genotype import CellGene, EdgeGene, Genotype, OperationGene
@@ -84,6 +85,33 @@ def test_what_is_the_same_for_several_operations_is_computed_once(genotype):
     }
     sources = 3 * 2  # nodes that operations read
     assert count["fast"] <= count["stock"] - (len(EVERYTHING) - 5) * sources
+
+
+def test_crops_are_slices_without_strides_and_those_of_one_tensor_are_one(difference):
+    x = keras.Input((8, 9, 6))
+    crop = ((1, 0), (2, 1))
+    crops = [keras.layers.Cropping2D(crop, data_format="channels_last", name=name)(x) for name in ("a", "b")]
+    network = keras.Model(x, [*crops, channels(x, 1, 4, "c")])
+    fast = fast_network(network)
+    assert len(fast.layers) == len(network.layers) - 1
+    values = tf.constant(np.random.default_rng(0).standard_normal((3, 8, 9, 6)), tf.float32)
+
+    def results(model: keras.Model) -> list:
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            made = model(values, training=True)
+            loss = tf.add_n([tf.reduce_sum(y**2) for y in made])
+        return [*made, tape.gradient(loss, values)]
+
+    for own, stock in zip(results(fast), results(network), strict=True):
+        assert own.shape == stock.shape
+        assert difference(own, stock.numpy()) < 1e-6
+    graphs = [
+        tf.function(lambda model=model: results(model)).get_concrete_function().graph
+        for model in (network, fast)
+    ]
+    slow = [sum(node.type == "StridedSliceGrad" for node in graph.get_operations()) for graph in graphs]
+    assert slow[0] > slow[1] == 0
 
 
 def test_the_graph_of_a_step_has_about_half_of_the_nodes(genotype):
