@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS, core_count
+from benchmark_process import BATCHES, MATRIX, PARTIAL_CHANNELS
 from measured_tables import INTO, publish, require_places, start
 
+from hmnas_tf.console.cores import cores
 from hmnas_tf.console.paths import path_of
 from hmnas_tf.runs.processor import processor
 from hmnas_tf.storage import atomic
@@ -78,7 +79,7 @@ class Process:
     """
 
     def __init__(self, kind: str, case: dict[str, int], threads: int, seconds: float):
-        cores = sorted(os.sched_getaffinity(0))[:threads]
+        own = sorted(os.sched_getaffinity(0))[:threads]
         program = Path(__file__).with_name("benchmark_process.py")
         settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         begin = time.monotonic()
@@ -89,7 +90,7 @@ class Process:
             stderr=subprocess.DEVNULL,
             text=True,
             env=os.environ | settings,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+            preexec_fn=lambda: os.sched_setaffinity(0, own),
         )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -243,10 +244,10 @@ def main() -> None:
     unknown = [name for name in FLAGS.cases if name not in CASES]
     if unknown or not FLAGS.cases:
         raise app.UsageError(f"--cases={','.join(FLAGS.cases)}: choose some of {', '.join(CASES)}.")
-    cores = core_count()
-    if not all(number.isdecimal() and 1 <= int(number) <= cores for number in FLAGS.threads):
+    most = cores()
+    if not all(number.isdecimal() and 1 <= int(number) <= most for number in FLAGS.threads):
         raise app.UsageError(
-            f"--threads={','.join(FLAGS.threads)}: expected numbers from 1 to {cores}, the cores here."
+            f"--threads={','.join(FLAGS.threads)}: expected numbers from 1 to {most}, the cores here."
         )
     require_places(FLAGS.into, TABLES)
     found = [
@@ -255,7 +256,7 @@ def main() -> None:
         for number in FLAGS.threads
     ]
     tables = {
-        "conditions": [{"processor": processor(), "cores": cores, "rounds": FLAGS.rounds}],
+        "conditions": [{"processor": processor(), "cores": most, "rounds": FLAGS.rounds}],
         "sizes": [row_of_size(name, result) for name, result in found],
         "steps": [row for name, result in found for row in rows_of_steps(name, result)],
         "processes": [row for name, result in found for row in rows_of_processes(name, result)],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import sys
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hmnas_tf.console.cores import cores
 
 ROOT = Path(__file__).parents[1]
 CLASSES, CELLS = 10, 3
@@ -34,11 +35,6 @@ def batch_of(case: dict[str, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
         random.standard_normal(shape).astype(np.float32),
         random.integers(CLASSES, size=shape[0]).astype(np.int32),
     )
-
-
-def core_count() -> int:
-    """Returns how many cores this process is held to; each side has as many threads."""
-    return len(os.sched_getaffinity(0))
 
 
 class Ours:
@@ -226,7 +222,7 @@ class Product:
     def __init__(self, case: dict[str, int]):
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(core_count())
+        tf.config.threading.set_intra_op_parallelism_threads(cores())
         a, b = (tf.random.normal((MATRIX, MATRIX), seed=seed) for seed in (0, 1))
         self._product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, b)))
 
@@ -250,7 +246,7 @@ class Theirs:
         from hmnas_tf.config import Config
         from hmnas_tf.settings.paper import PAPER_OPERATIONS
 
-        torch.set_num_threads(core_count())
+        torch.set_num_threads(cores())
         torch.set_num_interop_threads(1)
         torch.set_flush_denormal(True)
         torch.manual_seed(0)
