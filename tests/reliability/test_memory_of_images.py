@@ -63,7 +63,7 @@ def most_memory(where: str, folder: Path, count: int) -> int:
 
 
 def test_a_run_has_one_copy_of_its_images_in_memory_and_a_fixed_memory_on_disk(tmp_path):
-    """Measured: 1.12 GB with few images, 1.37 GB with many in memory and 1.34 GB with many on disk."""
+    """Measured: 1.11 GB with few images, 1.28 GB with many in memory and 1.25 GB with many on disk."""
     few, many, on_disk = (
         most_memory(where, tmp_path / f"{where} {count}", count)
         for where, count in (("memory", FEW), ("memory", COUNT), ("disk", COUNT))
