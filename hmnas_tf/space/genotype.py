@@ -101,7 +101,7 @@ class Genotype:
             )
         topology = dataclasses.replace(self.topology, **{k: v for k, v in changes.items() if v})
         if topology.cells == self.topology.cells:
-            return Genotype(topology, self.cells)
+            return dataclasses.replace(self, topology=topology)
         genes: dict[bool, CellGene] = {}
         for plan, cell in zip(self.topology.plans, self.cells, strict=True):
             kind = "reduction" if plan.reduction else "normal"
