@@ -110,7 +110,7 @@ def test_killed_in_mask_search_and_before_the_projection_it_ends_the_same(small,
             dict(max_parameters=10),
             r"max_parameters=10 cannot be met: the smallest network of this search has \d+",
         ),
-        (dict(max_parameters=400, max_multiply_adds=2000), "cannot be met"),
+        (dict(max_parameters=400, max_multiply_adds=1000), "cannot be met"),
     ],
 )
 def test_what_no_network_keeps_is_refused_before_anything_is_trained(
