@@ -10,9 +10,10 @@ import numpy as np
 
 from hmnas_tf.layers import partial, stock
 from hmnas_tf.space.genotype import EdgeGene, Genotype
-from hmnas_tf.space.topology import INPUTS, STEMS, Edge
+from hmnas_tf.space.topology import INPUTS, Edge
 
 INPUT_NAME = "image"
+STEM_NAMES = ("stem", "stem_second")
 
 
 class Parts(Protocol):
@@ -21,8 +22,11 @@ class Parts(Protocol):
     `kept` are the positions of the channels that exist of what once were all; None is all.
     """
 
-    def stem(self, position: int, x: Any, name: str) -> Any:
+    def stem(self, position: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the first or the second stem."""
+
+    def stem_channels(self, position: int) -> np.ndarray:
+        """Returns which of the channels that the topology has exist in what a stem puts out, in order."""
 
     def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the preprocessing of an input of cell `index`."""
@@ -51,10 +55,12 @@ def assemble(genotype: Genotype, image_shape: tuple[int, int, int], parts: Parts
     """
     topology = genotype.topology
     image = keras.Input(image_shape, name=INPUT_NAME)
-    first = second = parts.stem(0, image, "stem")
-    if STEMS[topology.stem].reduces:
-        second = parts.stem(1, first, "stem_second")
-    outputs: dict[int, tuple[Any, Any]] = {-2: (first, None), -1: (second, None)}
+    made = [(image, None)]
+    for position, (stem_name, most) in enumerate(zip(STEM_NAMES, topology.stem_channels, strict=False)):
+        kept = parts.stem_channels(position)
+        y = parts.stem(position, made[-1][0], stem_name, made[-1][1])
+        made.append((y, None if len(kept) == most else kept))
+    outputs: dict[int, tuple[Any, Any]] = {-2: made[1], -1: made[-1]}
     for index in genotype.needed_cells():
         outputs[index] = _cell(genotype, index, outputs, parts)
     features, kept = outputs[topology.cells - 1]

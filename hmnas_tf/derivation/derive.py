@@ -42,6 +42,12 @@ def derive(supernet: Supernet, genotype: Genotype, image_shape: tuple[int, int, 
                 f"genotype has {genotype.channels(index)} channels in cell {index}, but the supernet's masks leave "
                 f"{len(parts.channels(index))}."
             )
+    for position, channels in enumerate(genotype.stem_channels()):
+        if channels != len(parts.stem_channels(position)):
+            raise ValueError(
+                f"genotype has {channels} channels of stem {position}, but the supernet's masks leave "
+                f"{len(parts.stem_channels(position))}."
+            )
     return assemble(genotype, image_shape, parts, "derived")
 
 
@@ -57,9 +63,15 @@ class Inherited:
         kept = self.widths[index]
         return np.arange(self.supernet.cells[index].channels) if kept is None else kept
 
-    def stem(self, position: int, x: Any, name: str) -> Any:
-        """Applies a stem."""
-        return self.supernet.stems[position].stock(x, name)
+    def stem_channels(self, position: int) -> np.ndarray:
+        """Returns which channels of a stem exist."""
+        kept = self.widths[len(self.supernet.cells) + position]
+        return np.arange(self.supernet.stems[position].filters[-1]) if kept is None else kept
+
+    def stem(self, position: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
+        """Applies a stem, `kept` of the channels of whose input exist."""
+        stem = self.supernet.stems[position]
+        return stem.stock(x, name, inputs=kept, channels=self.widths[len(self.supernet.cells) + position])
 
     def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the preprocessing of a cell's input, `kept` of whose channels exist."""

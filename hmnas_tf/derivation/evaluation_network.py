@@ -48,9 +48,13 @@ class Fresh:
     genotype: Genotype
     num_classes: int
 
-    def stem(self, position: int, x: Any, name: str) -> Any:
-        """Applies a stem."""
-        stem = make_stems(self.genotype.topology, MASK_THRESHOLD)[position]
+    def stem_channels(self, position: int) -> np.ndarray:
+        """Returns the first channels of a stem, as many as it has."""
+        return np.arange(self.genotype.stem_channels()[position])
+
+    def stem(self, position: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
+        """Applies a stem to the channels that exist."""
+        stem = make_stems(self.genotype.topology, MASK_THRESHOLD, self.genotype.stems)[position]
         stem.build(x.shape)
         return stem.stock(x, name)
 

@@ -27,9 +27,9 @@ def genotype_of(supernet: Supernet, rule: str, seed: int = 0) -> Genotype:
 
 def by_masks(supernet: Supernet, seed: int = 0) -> Genotype:
     """Keeps every operation and edge whose learned mask is 1 and that something reaches (§3.3)."""
-    return Genotype(
-        supernet.topology, tuple(masked_cell(supernet, index) for index in range(supernet.topology.cells))
-    )
+    cells = tuple(masked_cell(supernet, index) for index in range(supernet.topology.cells))
+    stems = supernet.widths()[len(cells) :]
+    return Genotype(supernet.topology, cells, tuple(len(kept) for kept in stems if kept is not None))
 
 
 def masked_cell(supernet: Supernet, index: int) -> CellGene:

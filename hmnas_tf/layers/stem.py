@@ -70,13 +70,15 @@ class Stem(keras.layers.Layer):
             (x,) = norm([conv(x)], training=training)
         return x
 
-    def stock(self, x, name: str):
-        """Applies the same function in stock layers to a Keras tensor."""
+    def stock(self, x, name: str, *, inputs=None, channels=None):
+        """Applies the same function in stock layers to a Keras tensor; `inputs`, `channels`: see `stock`."""
+        last = len(self.convs) - 1
         for i, (conv, norm) in enumerate(zip(self.convs, self.batch_norms, strict=True)):
             if i or self.activate_first:
                 x = keras.layers.ReLU(name=f"{name}_{i}_relu")(x)
-            x = stock.conv2d(x, conv, f"{name}_{i}_conv")
-            x = stock.batch_normalization(x, norm, f"{name}_{i}_bn")
+            made = channels if i == last else None
+            x = stock.conv2d(x, conv, f"{name}_{i}_conv", inputs=None if i else inputs, channels=made)
+            x = stock.batch_normalization(x, norm, f"{name}_{i}_bn", channels=made)
         return x
 
     def get_config(self):

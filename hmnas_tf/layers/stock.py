@@ -19,9 +19,17 @@ from hmnas_tf.layers.masked_kernel import MaskedKernel
 from hmnas_tf.settings.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
 
-def conv2d(x: Any, source: MaskedKernel, name: str) -> Any:
+def conv2d(
+    x: Any,
+    source: MaskedKernel,
+    name: str,
+    *,
+    inputs: np.ndarray | None = None,
+    channels: np.ndarray | None = None,
+) -> Any:
     """Applies a convolution with the masked kernel of a `MaskedConv2D`."""
-    return _conv2d(_padded(x, source, name), _kernel(source), name, strides=source.strides)
+    kernel = _part(_kernel(source), inputs, channels)
+    return _conv2d(_padded(x, source, name), kernel, name, strides=source.strides)
 
 
 def parallel_conv2d(

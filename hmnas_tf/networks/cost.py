@@ -33,7 +33,7 @@ class Masks:
     Attributes:
         operations: for each group of cells that share them, [edges, operations].
         edges: for each group, [edges].
-        widths: for each cell, [channels].
+        widths: for each cell, then for each stem, [channels].
     """
 
     operations: Sequence[Any]
@@ -47,7 +47,7 @@ class Masks:
         return Masks(
             [binarize(encoding.operation_mask, encoding.threshold) for encoding in encodings],
             [binarize(encoding.edge_mask, encoding.threshold) for encoding in encodings],
-            [supernet.width(index) for index in range(len(supernet.cells))],
+            [supernet.width(index) for index in range(len(supernet.width_masks))],
         )
 
     def exact(self) -> Masks:
@@ -65,13 +65,13 @@ class Parts:
     """Where a cost goes.
 
     Attributes:
-        stem: of the stems.
+        stem: of all stems.
         operations: of each cell the cost of each operation on all edges, [operations].
         preprocessings: of each cell.
         classifier: of the classifier.
     """
 
-    stem: float
+    stem: Any
     operations: Sequence[Any]
     preprocessings: Sequence[Any]
     classifier: Any
@@ -88,12 +88,7 @@ class Cost(abc.ABC):
     Args:
         supernet: built, with width masks.
         num_classes: of the classifier in the end; None is the supernet's.
-
-    Attributes:
-        fixed: the cost of what no mask removes.
     """
-
-    fixed: float
 
     def __init__(self, supernet: Supernet, num_classes: int | None = None):
         self.supernet = supernet
@@ -112,10 +107,13 @@ class Cost(abc.ABC):
             _living(*own, nodes) for own in zip(masks.operations, masks.edges, self._paths, strict=True)
         ]
         gates, nodes_alive, reads = zip(*(groups[group] for group in supernet.groups), strict=True)
-        counts = [self._exported(index, ops.sum(width)) for index, width in enumerate(masks.widths)]
+        counts = [
+            self._exported(float(width.shape[0]), ops.sum(mask))
+            for width, mask in zip(supernet.width_masks, masks.widths, strict=True)
+        ]
+        stems = counts[len(supernet.cells) :]
         # What a cell puts out: the channels of its living nodes.
-        made = [count * alive for count, alive in zip(counts, nodes_alive, strict=True)]
-        stems = [float(stem.filters[-1]) for stem in supernet.stems]
+        made = [count * alive for count, alive in zip(counts, nodes_alive, strict=False)]
         before = [stems[0], stems[-1], *made]
         operations, preprocessings = [], []
         for index, needed in enumerate(_needed(reads)):
@@ -126,11 +124,15 @@ class Cost(abc.ABC):
                 for source in range(INPUTS)
             ]
             preprocessings.append(needed * sum(of_inputs))
-        return Parts(self.fixed, operations, preprocessings, self._of_classifier(made[-1]))
+        return Parts(self._of_stems(stems), operations, preprocessings, self._of_classifier(made[-1]))
 
-    def _exported(self, index: int, count: Any) -> Any:
-        """Returns how many channels a cell has where it is counted."""
+    def _exported(self, most: float, count: Any) -> Any:
+        """Returns how many channels what has so many at most has where it is counted."""
         return count
+
+    @abc.abstractmethod
+    def _of_stems(self, counts: Sequence[Any]) -> Any:
+        """Returns what the stems cost by the channels that they put out."""
 
     @abc.abstractmethod
     def _of_operations(self, index: int, gates: Any, count: Any) -> Any:

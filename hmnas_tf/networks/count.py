@@ -6,7 +6,7 @@ The paper has no budget; all of this is a DECISION.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,8 +64,6 @@ class Count(Cost):
         self.measure = MEASURES[measure]
         # Of each cell the coefficients of n**2 and of n, each [edges, operations].
         self._cells = [self._coefficients(cell) for cell in supernet.cells]
-        self.fixed = sum(self.measure.of_kernel(c) for stem in supernet.stems for c in stem.convs)
-        self.fixed += sum(self.measure.of_channel * sum(stem.filters) for stem in supernet.stems)
 
     def _coefficients(self, cell: Cell) -> np.ndarray:
         found = np.zeros((2, len(cell_edges(cell.nodes)), len(cell.operations)))
@@ -73,6 +71,16 @@ class Count(Cost):
             of_source = [_coefficients(c, self.measure) for c in mixed.candidates]
             found[:, list(rows)] = np.transpose(of_source)[:, None]
         return found
+
+    def _of_stems(self, counts: Sequence[Any]) -> Any:
+        total, read = 0.0, float(self.supernet.image_shape[-1])
+        for stem, count in zip(self.supernet.stems, counts, strict=True):
+            for conv, made in zip(stem.convs, [*map(float, stem.filters[:-1]), count], strict=True):
+                *_, inputs, filters = conv.kernel.shape
+                total += self.measure.of_kernel(conv) / (inputs * filters) * read * made
+                total += self.measure.of_channel * made
+                read = made
+        return total
 
     def _of_classifier(self, read: Any) -> Any:
         return read * self.num_classes + self.measure.of_bias * self.num_classes

@@ -12,7 +12,7 @@ The paper has no budget; all of this is a DECISION.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from hmnas_tf.networks.latency_parts import (
     ends,
     operation_parts,
     preprocess_parts,
-    stem_part,
+    stem_parts,
     whole_key,
     widths,
 )
@@ -50,12 +50,16 @@ class Latency(Cost):
         super().__init__(supernet, num_classes)
         self._table = table
         self.multiple = multiple
-        self.fixed = table[stem_part(supernet).key]
+        parts = stem_parts(supernet, multiple)
+        self._stems = np.array([table[part.key] for part in parts.values()]).reshape(
+            [len(widths(channels, multiple)) for channels in supernet.topology.stem_channels]
+        )
         self._cells = [self._of_sources(cell) for cell in supernet.cells]
         self._reads = [[self._of_reads(cell, source) for source in range(INPUTS)] for cell in supernet.cells]
         # What parts take together is not what each takes alone: one factor for all, from the whole supernet.
-        added = float(self(_nothing_masked(supernet))) - self.fixed
-        factor = (table[whole_key(supernet)] - self.fixed) / added if added > 0 else 1.0
+        parts = self.parts(_nothing_masked(supernet))
+        added, stems = float(sum(parts.cells())), float(parts.stem)
+        factor = (table[whole_key(supernet)] - stems) / added if added > 0 else 1.0
         self._cells = [[factor * times for times in cell] for cell in self._cells]
         self._reads = [[factor * times for times in cell] for cell in self._reads]
 
@@ -84,11 +88,16 @@ class Latency(Cost):
         """Returns the milliseconds of a part alone."""
         return max(self._table[part.key] - self._table[part.nothing.key], 0.0)
 
-    def _exported(self, index: int, count: Any) -> Any:
-        """Returns how many channels a cell has in the exported file; what it costs to have one more is as before."""
-        most = self.supernet.cells[index].channels
-        padded = ops.minimum(ops.ceil(count / self.multiple) * self.multiple, float(most))
+    def _exported(self, most: float, count: Any) -> Any:
+        """Returns how many channels there are in the exported file; what it costs to have one more is as before."""
+        padded = ops.minimum(ops.ceil(count / self.multiple) * self.multiple, most)
         return count + ops.stop_gradient(padded - count)
+
+    def _of_stems(self, counts: Sequence[Any]) -> Any:
+        times = ops.cast(self._stems, counts[0].dtype)
+        for count, most in zip(reversed(counts), reversed(self.supernet.topology.stem_channels), strict=True):
+            times = ops.sum(times * interpolation(count, widths(most, self.multiple)), axis=-1)
+        return times
 
     def _of_classifier(self, read: Any) -> Any:
         return 0.0 * read
@@ -118,7 +127,7 @@ def _nothing_masked(supernet: Supernet) -> Masks:
     return Masks(
         [ops.ones(encoding.operation_mask.shape, "float64") for encoding in supernet.encodings],
         [ops.ones(encoding.edge_mask.shape, "float64") for encoding in supernet.encodings],
-        [ops.ones((cell.channels,), "float64") for cell in supernet.cells],
+        [ops.ones(mask.shape, "float64") for mask in supernet.width_masks],
     )
 
 

@@ -38,8 +38,9 @@ class Part:
         width: of its input, in pixels.
         strides: of the part.
         reads: channels of its input.
-        makes: channels of its output; of the stem, which has the classifier behind it, the classes.
+        makes: channels of its output; of the stems, which have the classifier behind them, the classes.
         copies: edges that carry it.
+        between: channels that the stems put out, in order.
     """
 
     what: str
@@ -49,12 +50,14 @@ class Part:
     reads: int
     makes: int
     copies: int = 1
+    between: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
         """Its name in a table."""
         size = f"{self.height}x{self.width}"
-        return f"{self.what} {size} /{self.strides} {self.reads}>{self.makes} x{self.copies}"
+        channels = ">".join(str(number) for number in (self.reads, *self.between, self.makes))
+        return f"{self.what} {size} /{self.strides} {channels} x{self.copies}"
 
     @property
     def nothing(self) -> Part:
@@ -99,10 +102,14 @@ def ends(channels: int, multiple: int) -> tuple[int, ...]:
     return widths(channels, multiple)[-2:]
 
 
-def stem_part(supernet: Supernet) -> Part:
-    """Returns the stem with the classifier behind it."""
+def stem_parts(supernet: Supernet, multiple: int) -> dict[tuple[int, ...], Part]:
+    """Returns the stems with the classifier behind them, by the channels that each stem puts out."""
     height, width, channels = supernet.image_shape
-    return Part(STEM, height, width, 1, channels, supernet.num_classes)
+    choices = (widths(most, multiple) for most in supernet.topology.stem_channels)
+    return {
+        between: Part(STEM, height, width, 1, channels, supernet.num_classes, between=between)
+        for between in itertools.product(*choices)
+    }
 
 
 def operation_parts(mixed: MixedOperation, name: str, copies: int, multiple: int) -> list[Part]:
@@ -124,7 +131,8 @@ def preprocess_parts(cell: Cell, source: int, multiple: int) -> list[list[Part]]
 
 def _parts(supernet: Supernet, multiple: int) -> Iterator[tuple[Part, Callable[[Any], Any]]]:
     """Yields the parts of a supernet, each with what applies it to a Keras tensor."""
-    yield stem_part(supernet), functools.partial(_through_stem, supernet)
+    for between, part in stem_parts(supernet, multiple).items():
+        yield part, functools.partial(_through_stems, supernet, between)
     for cell in supernet.cells:
         for source in range(INPUTS):
             for part in itertools.chain.from_iterable(preprocess_parts(cell, source, multiple)):
@@ -147,9 +155,11 @@ def _network(part: Part, through: Callable[[Any], Any]) -> keras.Model:
     return keras.Model(image, keras.layers.Dense(classes, name="logits")(y), name="part")
 
 
-def _through_stem(supernet: Supernet, x: Any) -> Any:
-    for number, stem in enumerate(supernet.stems):
-        x = stem.stock(x, f"stem{number}")
+def _through_stems(supernet: Supernet, between: tuple[int, ...], x: Any) -> Any:
+    kept = None
+    for number, (stem, channels) in enumerate(zip(supernet.stems, between, strict=True)):
+        x = stem.stock(x, f"stem{number}", inputs=kept, channels=np.arange(channels))
+        kept = np.arange(channels)
     return x
 
 

@@ -16,7 +16,7 @@ from hmnas_tf.layers.masked_kernel import MaskedKernel, add_real_mask
 from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
 from hmnas_tf.layers.stem import Stem
 from hmnas_tf.settings.paper import MASK_THRESHOLD
-from hmnas_tf.space.topology import STEMS, Topology, sharing_groups
+from hmnas_tf.space.topology import Topology, sharing_groups
 
 
 class Supernet(keras.Model):
@@ -34,7 +34,7 @@ class Supernet(keras.Model):
         threshold: tau of all masks.
         renormalize: see `MultiLevelEncoding`.
         recompute: see `MixedOperation`.
-        width_masks: give each cell a real mask of its channels, for searches with a budget.
+        width_masks: give each cell and each stem a real mask of its channels, for searches with a budget.
 
     Raises:
         ValueError: if there are width masks, and channels pass operations by or an operation cannot be narrowed.
@@ -91,14 +91,14 @@ class Supernet(keras.Model):
         self.pool = keras.layers.GlobalAveragePooling2D(data_format="channels_last")
         self.classifier = keras.layers.Dense(num_classes, dtype="float32", name="classifier")
         self.threshold = threshold
-        self.width_masks: list[keras.Variable] = []
+        self.width_masks: list[keras.Variable] = []  # of the cells, then of the stems
         if width_masks:
             self._require_narrowing()
+            channels = {str(plan.index): plan.channels for plan in topology.plans}
+            channels |= {stem.name: stem.filters[-1] for stem in self.stems}
             self.width_masks = [
-                add_real_mask(
-                    self, (plan.channels,), f"width_{plan.index}_mask", aggregation="only_first_replica"
-                )
-                for plan in topology.plans
+                add_real_mask(self, (number,), f"width_{name}_mask", aggregation="only_first_replica")
+                for name, number in channels.items()
             ]
 
     def build(self, input_shape):
@@ -116,8 +116,11 @@ class Supernet(keras.Model):
 
     def call(self, images, training=None):
         weights = [encoding.mixing_weights() for encoding in self.encodings]
-        first = self.stems[0](images, training=training)
-        second = self.stems[1](first, training=training) if len(self.stems) > 1 else first
+        first = second = images
+        for index, stem in enumerate(self.stems, len(self.cells)):
+            y = stem(second, training=training)
+            first, second = second, y * ops.cast(self.width(index), y.dtype) if self.width_masks else y
+        first = second if len(self.stems) == 1 else first
         fixed = (is_fixed(WEIGHTS),) * 2  # before the first cell there is no architecture
         for index, (cell, group) in enumerate(zip(self.cells, self.groups, strict=True)):
             own = {"width": self.width(index)} if self.width_masks else {}
@@ -139,14 +142,18 @@ class Supernet(keras.Model):
             )
 
     def width(self, index: int) -> Any:
-        """Returns which channels of a cell take part, zeros and ones [channels], through which gradients pass."""
+        """Returns which channels of a cell take part, zeros and ones [channels], through which gradients pass.
+
+        Args:
+            index: of the cell; those of the stems follow.
+        """
         return living_channels(self.width_masks[index], self.threshold)
 
     def widths(self) -> list[np.ndarray | None]:
-        """Returns for each cell the positions of the channels that take part, None for all."""
+        """Returns for each cell, then each stem, the positions of the channels that take part, None for all."""
         if not self.width_masks:
-            return [None] * len(self.cells)
-        return [np.flatnonzero(ops.convert_to_numpy(self.width(index))) for index in range(len(self.cells))]
+            return [None] * (len(self.cells) + len(self.stems))
+        return [np.flatnonzero(ops.convert_to_numpy(self.width(i))) for i in range(len(self.width_masks))]
 
     def set_activity(self, tables: Sequence[Any] | None = None) -> None:
         """Chooses what graphs that are built from now on compute; see `MixedOperation.set_activity`.
@@ -201,12 +208,19 @@ class Supernet(keras.Model):
         return list(self.non_trainable_variables)
 
 
-def make_stems(topology: Topology, threshold: float) -> list[Stem]:
-    """Returns the stem layers: one whose output both inputs of the first cell read, or one for each input."""
-    channels = topology.initial_channels
+def make_stems(topology: Topology, threshold: float, channels: Sequence[int] = ()) -> list[Stem]:
+    """Returns the stem layers: one whose output both inputs of the first cell read, or one for each input.
+
+    Args:
+        topology: says which, and how many channels they put out.
+        threshold: tau of the kernels' masks.
+        channels: other numbers of channels that they put out, one each; none are those of the topology.
+    """
+    half = topology.initial_channels // 2
+    own = channels or topology.stem_channels
     if topology.stem == "cifar":
-        return [Stem((STEMS["cifar"].multiplier * channels,), threshold=threshold, name="stem")]
+        return [Stem((own[0],), threshold=threshold, name="stem")]
     return [
-        Stem((channels // 2, channels), strides=2, threshold=threshold, name="stem_0"),
-        Stem((channels,), strides=2, activate_first=True, threshold=threshold, name="stem_1"),
+        Stem((half, own[0]), strides=2, threshold=threshold, name="stem_0"),
+        Stem((own[1],), strides=2, activate_first=True, threshold=threshold, name="stem_1"),
     ]

@@ -45,8 +45,10 @@ def budgets(facts: Facts) -> Html:
     if facts.genotype is not None and facts.genotype.narrowed:
         needed = facts.genotype.needed_cells()
         plans = [plan for plan in facts.genotype.topology.plans if plan.index in needed]
-        rows = [(f"cell {p.index}", f"{facts.genotype.channels(p.index)}", f"{p.channels}") for p in plans]
-        parts.append(table("Channels", ("Cell", "Kept", "Of"), rows, words=1))
+        stems = facts.genotype.stem_channels(), facts.genotype.topology.stem_channels
+        rows = [("stem", f"{kept}", f"{most}") for kept, most in zip(*stems, strict=True)]
+        rows += [(f"cell {p.index}", f"{facts.genotype.channels(p.index)}", f"{p.channels}") for p in plans]
+        parts.append(table("Channels", ("Part", "Kept", "Of"), rows, words=1))
     latency = facts.results.get("latency", {})
     if "measured_ms" in latency:
         predicted = f"; predicted were {latency['predicted_ms']:g} ms" if "predicted_ms" in latency else ""

@@ -13,6 +13,7 @@ from hmnas_tf.console.progress import Say
 from hmnas_tf.data import ImageDataset, Pair, dataset_from, split_indices
 from hmnas_tf.data.memory import check_fits
 from hmnas_tf.data.notices import tell
+from hmnas_tf.derivation.rules import kept_by_masks
 from hmnas_tf.derivation.training_network import auxiliary_cell, check_auxiliary
 from hmnas_tf.exporters.contract import labelling_of
 from hmnas_tf.exporters.formats import EXPORTERS, artifacts_of, missing_requirements, require_suitable
@@ -23,6 +24,7 @@ from hmnas_tf.runs.choices import check_names
 from hmnas_tf.runs.mlflow_store import require_store
 from hmnas_tf.runs.teaching import load_teacher
 from hmnas_tf.settings.budgets import KB
+from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.genotype import Genotype
 from hmnas_tf.space.published import PUBLISHED, published
 from hmnas_tf.space.topology import Topology
@@ -69,7 +71,10 @@ def check(config: Config, dataset: ImageDataset) -> None:
 
 def _check_memory(config: Config, topology: Topology, image_shape: tuple[int, int, int]) -> None:
     """Refuses a limit that the first convolution exceeds, which needs its input and its output at once."""
-    stem = make_stems(topology, config.threshold)[0]
+    narrowed = given_genotype(config).stems if config.genotype else ()
+    if kept_by_masks(config.budgets, config.derivation):
+        narrowed = (LEAST_CHANNELS,) * len(topology.stem_channels)
+    stem = make_stems(topology, config.threshold, narrowed)[0]
     height, width = (halved(size, stem.strides) for size in image_shape[:2])
     values = math.prod(image_shape) + height * width * stem.filters[0]
     least = values * min(EXPORTERS[n].value_bytes for n in artifacts_of(config.formats, config.quantize))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hmnas_tf.settings.paper import LEAST_CHANNELS
@@ -125,6 +125,16 @@ def check_cell(index: int, cell: CellGene, topology: Topology) -> None:
     for n, edges in enumerate(cell.nodes):
         _check_names(
             f"{where}, node {INPUTS + n}", [gene.source for gene in edges], range(INPUTS + n), least=0
+        )
+
+
+def check_stems(stems: Sequence[Any], topology: Topology) -> None:
+    """Refuses channels of stems that contradict the topology."""
+    most = topology.stem_channels
+    whole = len(stems) == len(most) and all(type(number) is int for number in stems)
+    if not whole or not all(LEAST_CHANNELS <= n <= m for n, m in zip(stems, most, strict=True)):
+        raise ValueError(
+            f"genotype.stem_channels is {list(stems)}: expected {len(most)} of {LEAST_CHANNELS} to {most[0]}."
         )
 
 

@@ -13,13 +13,14 @@ from hmnas_tf.space.genes import (
     OperationGene,
     cell_from_json,
     check_cell,
+    check_stems,
     edge_to_json,
     entry,
 )
 from hmnas_tf.space.topology import INPUTS, Topology
 
 __all__ = ["CellGene", "EdgeGene", "Genotype", "OperationGene"]
-SCHEMA = 2  # with a number of channels for each cell; without, 1 is written as it always was
+SCHEMA = 3  # with channels of stems; 2 has those of cells only; without any, 1 is written as it always was
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Genotype:
     Args:
         topology: of the supernet it was cut from.
         cells: one gene for each cell of the topology.
+        stems: how many channels each stem puts out; none are those of the topology.
 
     Raises:
         ValueError: if a gene contradicts the topology, an edge starts at a dead node, or a cell has no living node.
@@ -36,12 +38,15 @@ class Genotype:
 
     topology: Topology
     cells: tuple[CellGene, ...]
+    stems: tuple[int, ...] = ()
 
     def __post_init__(self):
         if len(self.cells) != self.topology.cells:
             raise ValueError(f"genotype has {len(self.cells)} cells, its topology {self.topology.cells}.")
         for index, cell in enumerate(self.cells):
             check_cell(index, cell, self.topology)
+        if self.stems:
+            check_stems(self.stems, self.topology)
 
     @property
     def weighted(self) -> bool:
@@ -51,12 +56,16 @@ class Genotype:
 
     @property
     def narrowed(self) -> bool:
-        """Whether cells have numbers of channels of their own."""
-        return any(cell.channels for cell in self.cells)
+        """Whether cells or stems have numbers of channels of their own."""
+        return any(self.stems) or any(cell.channels for cell in self.cells)
 
     def channels(self, index: int) -> int:
         """Returns the number of channels of a cell."""
         return self.cells[index].channels or self.topology.plans[index].channels
+
+    def stem_channels(self) -> tuple[int, ...]:
+        """Returns how many channels each stem puts out."""
+        return self.stems or self.topology.stem_channels
 
     def needed_cells(self) -> tuple[int, ...]:
         """Returns the indices of the cells on a path to the output; the others need not be built."""
@@ -92,7 +101,7 @@ class Genotype:
             )
         topology = dataclasses.replace(self.topology, **{k: v for k, v in changes.items() if v})
         if topology.cells == self.topology.cells:
-            return Genotype(topology, self.cells)
+            return dataclasses.replace(self, topology=topology)
         genes: dict[bool, CellGene] = {}
         for plan, cell in zip(self.topology.plans, self.cells, strict=True):
             kind = "reduction" if plan.reduction else "normal"
@@ -123,7 +132,9 @@ class Genotype:
         topology = dataclasses.asdict(self.topology) | {"operations": list(self.topology.operations)}
         if topology["partial_channels"] == 1:  # as files have it that are older than this setting
             del topology["partial_channels"]
-        return {"schema": SCHEMA if self.narrowed else 1, "topology": topology, "cells": cells}
+        schema = SCHEMA if self.stems else 2 if self.narrowed else 1
+        stems = {"stem_channels": list(self.stems)} if self.stems else {}
+        return {"schema": schema, "topology": topology} | stems | {"cells": cells}
 
     @staticmethod
     def from_json(data: Any) -> Genotype:
@@ -151,7 +162,10 @@ class Genotype:
         cells = entry(data, "cells", list, "genotype")
         widths = schema > 1
         genes = (cell_from_json(c, f"genotype.cells[{i}]", widths=widths) for i, c in enumerate(cells))
-        return Genotype(topology, tuple(genes))
+        stems = entry(data, "stem_channels", list, "genotype") if schema > 2 else []
+        if schema > 2:
+            check_stems(stems, topology)
+        return Genotype(topology, tuple(genes), tuple(stems))
 
     @staticmethod
     def loads(text: str) -> Genotype:

@@ -133,6 +133,12 @@ class Topology:
             before = reduction
         return tuple(plans)
 
+    @property
+    def stem_channels(self) -> tuple[int, ...]:
+        """How many channels each stem puts out."""
+        plan = STEMS[self.stem]
+        return (plan.multiplier * self.initial_channels,) * (2 if plan.reduces else 1)
+
     def pixels(self, index: int, size: int) -> int:
         """Returns the height (or width) of a cell's output for images of height (or width) `size`."""
         halvings = sum(reduction <= index for reduction in self.reductions)

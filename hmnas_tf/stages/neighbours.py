@@ -53,7 +53,8 @@ def _in_words(supernet: Supernet, item: Item, direction: str) -> str:
     kind, number, place = item
     sign = "with" if direction == LARGER else "without"
     if kind == CHANNEL:
-        return f"{sign} a channel of cell {number}"
+        own = f"cell {number}" if number < len(supernet.cells) else "the stem"
+        return f"{sign} a channel of {own}"
     edge = cell_edges(supernet.topology.nodes)[place[0]]
     cells = ", ".join(str(cell) for cell, group in enumerate(supernet.groups) if group == number)
     operation = supernet.topology.operations[place[1]]

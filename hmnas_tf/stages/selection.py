@@ -14,11 +14,11 @@ from hmnas_tf.space.topology import INPUTS, cell_edges
 from hmnas_tf.stages.budgets import Budget
 
 OPERATION, CHANNEL = "operation", "channel"
-Item = tuple[str, int, tuple[int, ...]]  # kind, group or cell, place in its array
+Item = tuple[str, int, tuple[int, ...]]  # kind, group or number of width mask, place in its array
 
 
 class Selection:
-    """Which operations of each group and which channels of each cell are taken, and what that costs.
+    """Which operations of each group and which channels of each cell and stem are taken, and what that costs.
 
     Args:
         supernet: with width masks; only read.
@@ -32,12 +32,12 @@ class Selection:
             np.array(e.operation_mask.numpy() > e.threshold) & (e.edge_mask.numpy() > e.threshold)[:, None]
             for e in supernet.encodings
         ]
-        self.widths = [np.array(supernet.width(index)) > 0 for index in range(len(supernet.cells))]
+        self.widths = [np.array(supernet.width(index)) > 0 for index in range(len(supernet.width_masks))]
         sources = [edge.source for edge in cell_edges(supernet.topology.nodes)]
         self.from_inputs = np.array(sources) < INPUTS  # rows of edges
 
     def taken(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Returns copies of what is taken: of the operations of each group, and of the channels of each cell."""
+        """Returns copies of what is taken: of the operations of each group, and of the channels of each cell and stem."""
         return copy.deepcopy((self.operations, self.widths))
 
     def measure(self) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:

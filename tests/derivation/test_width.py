@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def sized(request, make_supernet):
 
 
 def narrow(supernet, seed: int) -> None:
-    """Leaves each cell some random channels, not all, now and then fewer than there must be."""
+    """Leaves each cell and stem some random channels, not all, now and then fewer than there must be."""
     random = np.random.default_rng(seed)
     for mask in supernet.width_masks:
         real = np.where(random.random(mask.shape) < 0.6, 1e-2, -1e-2).astype(np.float32)
@@ -56,11 +58,14 @@ def test_masked_supernet_derived_and_folded_network_compute_the_same(sized, seed
     randomise(supernet, seed, density=0.6, of_weights=0.9)
     narrow(supernet, seed)
     widths = [len(kept) for kept in supernet.widths()]
-    assert all(LEAST_CHANNELS <= w <= c.channels for w, c in zip(widths, supernet.cells, strict=True))
-    assert widths != [cell.channels for cell in supernet.cells]
+    whole = [plan.channels for plan in supernet.topology.plans] + list(supernet.topology.stem_channels)
+    assert all(LEAST_CHANNELS <= kept <= most for kept, most in zip(widths, whole, strict=True))
+    assert widths != whole
+    assert widths[len(supernet.cells) :] != list(supernet.topology.stem_channels)
     x = images(size)
     genotype = genotype_of(supernet, "masks")
-    assert [genotype.channels(index) for index in range(len(widths))] == widths
+    cells = [genotype.channels(index) for index in range(len(supernet.cells))]
+    assert [*cells, *genotype.stem_channels()] == widths
     network = derive(supernet, genotype, x.shape[1:])
     logits = supernet(x, training=False)
     close(logits, network(x, training=False))
@@ -94,9 +99,16 @@ def test_a_genotype_with_widths_is_written_and_read(make_supernet, randomise):
     supernet = randomise(make_supernet(width_masks=True), 2)
     genotype = genotype_of(supernet, "masks")
     data = genotype.to_json()
-    assert data["schema"] == 2
-    assert [cell["channels"] for cell in data["cells"]] == [len(kept) for kept in supernet.widths()]
-    assert Genotype.from_json(data) == genotype
+    assert data["schema"] == 3
+    kept = [*(cell["channels"] for cell in data["cells"]), *data["stem_channels"]]
+    assert kept == [len(kept) for kept in supernet.widths()]
+    assert Genotype.from_json(data) == genotype == genotype.resized()
+    before = {key: value for key, value in data.items() if key != "stem_channels"} | {"schema": 2}
+    assert Genotype.from_json(before) == dataclasses.replace(genotype, stems=())
+    assert Genotype.from_json(before).to_json() == before
+    for wrong in ([1], [13], ["4"], [True], [4, 4], []):
+        with pytest.raises(ValueError, match=r"stem_channels is .*: expected 1 of 2 to 12"):
+            Genotype.from_json(data | {"stem_channels": wrong})
     data["cells"][1]["channels"] = 1
     with pytest.raises(ValueError, match="cell 1 has 1 channels: expected 2 to 8"):
         Genotype.from_json(data)
@@ -109,6 +121,10 @@ def test_widths_that_are_not_the_supernets_are_refused(make_supernet, randomise)
     genotype = genotype_of(supernet, "masks")
     supernet.width_masks[0].assign(np.full(4, 1e-2, np.float32))
     with pytest.raises(ValueError, match="channels in cell 0, but the supernet's masks leave 4"):
+        derive(supernet, genotype, (8, 8, 3))
+    genotype = genotype_of(supernet, "masks")
+    supernet.width_masks[-1].assign(np.full(12, 1e-2, np.float32))
+    with pytest.raises(ValueError, match="channels of stem 0, but the supernet's masks leave 12"):
         derive(supernet, genotype, (8, 8, 3))
 
 
@@ -140,7 +156,7 @@ def test_without_width_masks_there_is_nothing_new(make_supernet):
     keras.utils.set_random_seed(0)
     supernet = make_supernet()
     assert supernet.width_masks == []
-    assert supernet.widths() == [None] * 3
+    assert supernet.widths() == [None] * 4
     assert supernet.topology.operations == PAPER_OPERATIONS
     assert genotype_of(supernet, "masks").to_json()["schema"] == 1
 

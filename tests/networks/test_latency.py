@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,9 +30,11 @@ def table_of(supernet, multiple: int = 1) -> dict[str, float]:
     found = {}
     for key in parts_of(supernet, multiple):
         what, size, strides, channels, copies = key.split()
-        read, made = (int(number) for number in channels.split(">"))
-        own = 0.0 if what in (NOTHING, STEM) else 1.0 + len(what)
+        read, *between, made = (int(number) for number in channels.split(">"))
+        own = 0.0 if what == NOTHING else 1.0 + len(what)
         each = own * (read + 10 * made) * int(size.split("x")[0]) / int(strides[1:])
+        if what == STEM:
+            each = math.prod(between)
         found[key] = 5.0 + each * (1 + 2 * (int(copies[1:]) - 1))
     draw(supernet, 0, 1.0)
     found[whole_key(supernet)] = expected(supernet, found, multiple)
@@ -45,13 +49,17 @@ def draw(supernet, seed: int, share: float) -> None:
 
 def expected(supernet, table: dict[str, float], multiple: int = 1) -> float:
     """The sum over what the derived architecture has, told from its genes; times here are linear in channels."""
-    stem = total = table[next(key for key in table if key.startswith(STEM))]
     genotype = genotype_of(supernet, "masks")
-    plans = genotype.topology.plans
-    made = [stem.filters[-1] for stem in supernet.stems]
+    plans, most = genotype.topology.plans, genotype.topology.stem_channels
+
+    def exported(channels: int, most: int) -> int:
+        return min(-(-channels // multiple) * multiple, most)
+
+    made = [exported(*pair) for pair in zip(genotype.stem_channels(), most, strict=True)]
+    stem = total = 5.0 + math.prod(made)
     outputs = {-2: made[0], -1: made[-1]}
     for index, gene in enumerate(genotype.cells):
-        channels = min(-(-genotype.channels(index) // multiple) * multiple, plans[index].channels)
+        channels = exported(genotype.channels(index), plans[index].channels)
         outputs[index] = channels * len(gene.living_nodes())
         if index not in genotype.needed_cells():
             continue

@@ -194,7 +194,7 @@ def changed(genotype, path, value):
 EDGE = ("cells", 0, "nodes", 0, "edges", 0)
 OPERATION = (*EDGE, "operations", 0)
 CHANGES = [  # path, value, what the message must name
-    (("schema",), 3, ("schema is 3", "schemas 1 to 2")),
+    (("schema",), 4, ("schema is 4", "schemas 1 to 3")),
     (("schema",), True, ("genotype.schema", "int", "bool")),
     (("topology",), [], ("genotype.topology", "dict", "list")),
     (("topology", "cells"), 0, ("genotype.topology.cells=0", "between 1 and 4096")),
