@@ -37,7 +37,7 @@ class Selection:
         self.from_inputs = np.array(sources) < INPUTS  # rows of edges
 
     def taken(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Returns copies of what is taken: of the operations of each group, and of the channels of each cell and stem."""
+        """Returns copies of what is taken: operations of each group, and channels of each cell and stem."""
         return copy.deepcopy((self.operations, self.widths))
 
     def measure(self) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
