@@ -36,17 +36,12 @@ def derive(supernet: Supernet, genotype: Genotype, image_shape: tuple[int, int, 
     if genotype.topology != supernet.topology:
         raise ValueError(f"genotype is for {genotype.topology}, but the supernet has {supernet.topology}.")
     parts = Inherited(supernet)
-    for index in range(len(genotype.cells)):
-        if genotype.channels(index) != len(parts.channels(index)):
+    of_cells = [(f"in cell {i}", genotype.channels(i), parts.channels(i)) for i in range(len(genotype.cells))]
+    of_stems = [(f"of stem {p}", n, parts.stem_channels(p)) for p, n in enumerate(genotype.stem_channels)]
+    for place, channels, kept in of_cells + of_stems:
+        if channels != len(kept):
             raise ValueError(
-                f"genotype has {genotype.channels(index)} channels in cell {index}, but the supernet's masks leave "
-                f"{len(parts.channels(index))}."
-            )
-    for position, channels in enumerate(genotype.stem_channels()):
-        if channels != len(parts.stem_channels(position)):
-            raise ValueError(
-                f"genotype has {channels} channels of stem {position}, but the supernet's masks leave "
-                f"{len(parts.stem_channels(position))}."
+                f"genotype has {channels} channels {place}, but the supernet's masks leave {len(kept)}."
             )
     return assemble(genotype, image_shape, parts, "derived")
 
@@ -70,8 +65,9 @@ class Inherited:
 
     def stem(self, position: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies a stem, `kept` of the channels of whose input exist."""
-        stem = self.supernet.stems[position]
-        return stem.stock(x, name, inputs=kept, channels=self.widths[len(self.supernet.cells) + position])
+        return self.supernet.stems[position].stock(
+            x, name, inputs=kept, channels=self.stem_channels(position)
+        )
 
     def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the preprocessing of a cell's input, `kept` of whose channels exist."""

@@ -50,7 +50,7 @@ class Fresh:
 
     def stem_channels(self, position: int) -> np.ndarray:
         """Returns the first channels of a stem, as many as it has."""
-        return np.arange(self.genotype.stem_channels()[position])
+        return np.arange(self.genotype.stem_channels[position])
 
     def stem(self, position: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies a stem to the channels that exist."""

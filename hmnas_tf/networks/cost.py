@@ -111,9 +111,9 @@ class Cost(abc.ABC):
             self._exported(float(width.shape[0]), ops.sum(mask))
             for width, mask in zip(supernet.width_masks, masks.widths, strict=True)
         ]
-        stems = counts[len(supernet.cells) :]
+        counts, stems = counts[: len(supernet.cells)], counts[len(supernet.cells) :]
         # What a cell puts out: the channels of its living nodes.
-        made = [count * alive for count, alive in zip(counts, nodes_alive, strict=False)]
+        made = [count * alive for count, alive in zip(counts, nodes_alive, strict=True)]
         before = [stems[0], stems[-1], *made]
         operations, preprocessings = [], []
         for index, needed in enumerate(_needed(reads)):

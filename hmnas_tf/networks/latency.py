@@ -50,9 +50,10 @@ class Latency(Cost):
         super().__init__(supernet, num_classes)
         self._table = table
         self.multiple = multiple
-        parts = stem_parts(supernet, multiple)
-        self._stems = np.array([table[part.key] for part in parts.values()]).reshape(
-            [len(widths(channels, multiple)) for channels in supernet.topology.stem_channels]
+        # [widths] of the first stem and, where there is one, of the second
+        self._stems = np.reshape(
+            [table[part.key] for part in stem_parts(supernet, multiple)],
+            [len(widths(most, multiple)) for most in supernet.topology.stem_channels],
         )
         self._cells = [self._of_sources(cell) for cell in supernet.cells]
         self._reads = [[self._of_reads(cell, source) for source in range(INPUTS)] for cell in supernet.cells]

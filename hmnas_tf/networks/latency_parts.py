@@ -102,14 +102,14 @@ def ends(channels: int, multiple: int) -> tuple[int, ...]:
     return widths(channels, multiple)[-2:]
 
 
-def stem_parts(supernet: Supernet, multiple: int) -> dict[tuple[int, ...], Part]:
-    """Returns the stems with the classifier behind them, by the channels that each stem puts out."""
+def stem_parts(supernet: Supernet, multiple: int) -> list[Part]:
+    """Returns the stems with the classifier behind them, at some numbers of channels of each, the last's in turn."""
     height, width, channels = supernet.image_shape
     choices = (widths(most, multiple) for most in supernet.topology.stem_channels)
-    return {
-        between: Part(STEM, height, width, 1, channels, supernet.num_classes, between=between)
+    return [
+        Part(STEM, height, width, 1, channels, supernet.num_classes, between=between)
         for between in itertools.product(*choices)
-    }
+    ]
 
 
 def operation_parts(mixed: MixedOperation, name: str, copies: int, multiple: int) -> list[Part]:
@@ -131,8 +131,8 @@ def preprocess_parts(cell: Cell, source: int, multiple: int) -> list[list[Part]]
 
 def _parts(supernet: Supernet, multiple: int) -> Iterator[tuple[Part, Callable[[Any], Any]]]:
     """Yields the parts of a supernet, each with what applies it to a Keras tensor."""
-    for between, part in stem_parts(supernet, multiple).items():
-        yield part, functools.partial(_through_stems, supernet, between)
+    for part in stem_parts(supernet, multiple):
+        yield part, functools.partial(_through_stems, supernet, part)
     for cell in supernet.cells:
         for source in range(INPUTS):
             for part in itertools.chain.from_iterable(preprocess_parts(cell, source, multiple)):
@@ -155,11 +155,9 @@ def _network(part: Part, through: Callable[[Any], Any]) -> keras.Model:
     return keras.Model(image, keras.layers.Dense(classes, name="logits")(y), name="part")
 
 
-def _through_stems(supernet: Supernet, between: tuple[int, ...], x: Any) -> Any:
-    kept = None
-    for number, (stem, channels) in enumerate(zip(supernet.stems, between, strict=True)):
-        x = stem.stock(x, f"stem{number}", inputs=kept, channels=np.arange(channels))
-        kept = np.arange(channels)
+def _through_stems(supernet: Supernet, part: Part, x: Any) -> Any:
+    for number, (stem, made) in enumerate(zip(supernet.stems, part.between, strict=True)):
+        x = stem.stock(x, f"stem{number}", inputs=np.arange(x.shape[-1]), channels=np.arange(made))
     return x
 
 

@@ -45,7 +45,7 @@ def budgets(facts: Facts) -> Html:
     if facts.genotype is not None and facts.genotype.narrowed:
         needed = facts.genotype.needed_cells()
         plans = [plan for plan in facts.genotype.topology.plans if plan.index in needed]
-        stems = facts.genotype.stem_channels(), facts.genotype.topology.stem_channels
+        stems = facts.genotype.stem_channels, facts.genotype.topology.stem_channels
         rows = [("stem", f"{kept}", f"{most}") for kept, most in zip(*stems, strict=True)]
         rows += [(f"cell {p.index}", f"{facts.genotype.channels(p.index)}", f"{p.channels}") for p in plans]
         parts.append(table("Channels", ("Part", "Kept", "Of"), rows, words=1))

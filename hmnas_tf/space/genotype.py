@@ -57,14 +57,15 @@ class Genotype:
     @property
     def narrowed(self) -> bool:
         """Whether cells or stems have numbers of channels of their own."""
-        return any(self.stems) or any(cell.channels for cell in self.cells)
+        return bool(self.stems) or any(cell.channels for cell in self.cells)
 
     def channels(self, index: int) -> int:
         """Returns the number of channels of a cell."""
         return self.cells[index].channels or self.topology.plans[index].channels
 
+    @property
     def stem_channels(self) -> tuple[int, ...]:
-        """Returns how many channels each stem puts out."""
+        """How many channels each stem puts out."""
         return self.stems or self.topology.stem_channels
 
     def needed_cells(self) -> tuple[int, ...]:

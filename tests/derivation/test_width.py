@@ -65,7 +65,7 @@ def test_masked_supernet_derived_and_folded_network_compute_the_same(sized, seed
     x = images(size)
     genotype = genotype_of(supernet, "masks")
     cells = [genotype.channels(index) for index in range(len(supernet.cells))]
-    assert [*cells, *genotype.stem_channels()] == widths
+    assert [*cells, *genotype.stem_channels] == widths
     network = derive(supernet, genotype, x.shape[1:])
     logits = supernet(x, training=False)
     close(logits, network(x, training=False))

@@ -55,7 +55,7 @@ def expected(supernet, table: dict[str, float], multiple: int = 1) -> float:
     def exported(channels: int, most: int) -> int:
         return min(-(-channels // multiple) * multiple, most)
 
-    made = [exported(*pair) for pair in zip(genotype.stem_channels(), most, strict=True)]
+    made = [exported(*pair) for pair in zip(genotype.stem_channels, most, strict=True)]
     stem = total = 5.0 + math.prod(made)
     outputs = {-2: made[0], -1: made[-1]}
     for index, gene in enumerate(genotype.cells):
