@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from hmnas_tf.data.resizing import crop_and_resize
 from hmnas_tf.data.rows import Rows
 
 _BATCH, _BYTES = 512, 1 << 25  # images, and their bytes, decoded at a time
+_WHERE = re.compile(
+    r"\{\{.*?\}\}|\[Op:.*|\[\[.*|Error in .*Iterator::\S+: ", re.DOTALL
+)  # in TensorFlow's messages
 
 
 def into_memory(
@@ -73,6 +78,20 @@ def onto_disk(
     )
 
 
+@contextlib.contextmanager
+def prepared_files(builder: Any) -> Iterator[None]:
+    """Reads what TensorFlow Datasets has prepared, in silence; ValueError where files are missing, damaged or unfit."""
+    try:
+        with quiet_tfds():
+            yield
+    except tf.errors.OpError as error:
+        reason = " ".join(_WHERE.sub("", error.message).split())[:300]
+        raise ValueError(
+            f"the prepared files of '{builder.info.full_name}' in {builder.data_dir} cannot be read ({reason}): copy "
+            "that folder here again, or remove it and run once with --download"
+        ) from error
+
+
 def _batches(
     builder: Any, split: str, start: int, count: int, image_shape: tuple[int, int, int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -86,7 +105,7 @@ def _batches(
         image = feature.decode_example(example["image"])
         return crop_and_resize(image, image_shape[0]) if resize else image, example["label"]
 
-    with quiet_tfds(), tf.device("CPU:0"):
+    with prepared_files(builder), tf.device("CPU:0"):
         examples = builder.as_dataset(
             split=f"{split}[:{count}]",
             shuffle_files=False,

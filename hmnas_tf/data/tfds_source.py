@@ -16,7 +16,7 @@ from hmnas_tf.data.idx_files import prepare_fashion_mnist, quiet_tfds
 from hmnas_tf.data.image_dataset import ImageDataset
 from hmnas_tf.data.memory import place_on_disk
 from hmnas_tf.data.selection import count_to_take
-from hmnas_tf.data.tfds_reading import into_memory, onto_disk
+from hmnas_tf.data.tfds_reading import into_memory, onto_disk, prepared_files
 
 _NAME = re.compile(r"(?P<base>[A-Za-z_]\w*)(/[^/:]+)?(:[\d*]+(\.[\d*]+){2})?")
 
@@ -115,7 +115,7 @@ def _open(name: str, data_dir: str, also_known: Sequence[str]) -> Any:
             return tfds.builder(name, data_dir=data_dir or None)
     except tfds.core.registered.DatasetNotFoundError:
         pass  # answered below: TFDS's own message lists hundreds of names
-    except (ValueError, AssertionError, ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # of many kinds, by what is asked for and which file is damaged
         if place:
             raise ValueError(f"dataset '{name}' cannot be opened: {place}") from error
         reason = re.sub(r'^.*?Failed to construct dataset .*?}": ', "", str(error).strip())
@@ -189,7 +189,7 @@ def _test_split(builder: Any) -> str:
     splits = builder.info.splits
     for split in ("test", "validation"):
         if "train" in splits and split in splits and splits[split].num_examples:
-            with quiet_tfds():
+            with prepared_files(builder):
                 first = next(iter(builder.as_dataset(split=f"{split}[:1]")))
             if int(first["label"]) >= 0:
                 return split

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from hmnas_tf.data import load_dataset
@@ -152,6 +153,56 @@ def test_validation_stands_in_for_a_missing_or_unlabelled_test(tmp_path):
     third = prepare(tmp_path / "c", {"train": arrays(9)})
     with pytest.raises(ValueError, match=r"labelled train and test \(or validation\) split, it has train"):
         load_dataset("tiny_pictures", data_dir=third)
+
+
+def rewrite_records(path, change):
+    records = [
+        tf.train.Example.FromString(record)
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    ]
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for record in records:
+            change(record.features.feature)
+            file.write(record.SerializeToString())
+
+
+def spoil_images(features):
+    features["image"].bytes_list.value[0] = b"no image"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage", "message"),
+    [
+        ("*-train*", lambda path: path.write_bytes(path.read_bytes()[:-9]), "truncated record"),
+        ("*-train*", lambda path: path.unlink(), "No such file"),
+        (
+            "*-test*",
+            lambda path: path.write_bytes(path.read_bytes().replace(b"PNG", b"GNP")),
+            "corrupted record",
+        ),
+        ("*-test*", lambda path: path.unlink(), "No such file"),
+        (
+            "*-train*",
+            lambda path: rewrite_records(path, lambda features: features.pop("label")),
+            "label .*required",
+        ),
+        ("*-train*", lambda path: rewrite_records(path, spoil_images), "Unknown image file format"),
+        ("dataset_info.json", lambda path: path.write_text("{"), "cannot be opened .*Expecting"),
+        ("features.json", lambda path: path.write_text("{"), "cannot be opened .*Expecting"),
+    ],
+)
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_damaged_prepared_files_are_named(tmp_path, pattern, damage, message, place):
+    data_dir = prepare(tmp_path / "sets", {"train": arrays(9), "test": arrays(4)})
+    [path] = (tmp_path / "sets").rglob(pattern)
+    damage(path)
+    cache_dir = str(tmp_path / "cache") if place == "disk" else ""
+    with pytest.raises(ValueError, match=message) as caught:
+        load_dataset("tiny_pictures", data_dir=data_dir, cache_dir=cache_dir)
+    assert "\n" not in str(caught.value)
+    assert "ParallelMap" not in str(caught.value)
+    if pattern.startswith("*"):
+        assert f"in {path.parent} cannot be read" in str(caught.value)
 
 
 def test_images_of_varying_size_need_an_image_size(tmp_path):
