@@ -45,8 +45,10 @@ def budgets(facts: Facts) -> Html:
     if facts.genotype is not None and facts.genotype.narrowed:
         needed = facts.genotype.needed_cells()
         plans = [plan for plan in facts.genotype.topology.plans if plan.index in needed]
-        stems = facts.genotype.stem_channels, facts.genotype.topology.stem_channels
-        rows = [("stem", f"{kept}", f"{most}") for kept, most in zip(*stems, strict=True)]
+        most = facts.genotype.topology.stem_channels
+        names = ["stem"] if len(most) == 1 else [f"stem {number}" for number in range(len(most))]
+        stems = zip(names, facts.genotype.stem_channels, most, strict=True)
+        rows = [(name, f"{kept}", f"{whole}") for name, kept, whole in stems]
         rows += [(f"cell {p.index}", f"{facts.genotype.channels(p.index)}", f"{p.channels}") for p in plans]
         parts.append(table("Channels", ("Part", "Kept", "Of"), rows, words=1))
     latency = facts.results.get("latency", {})

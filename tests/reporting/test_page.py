@@ -56,6 +56,16 @@ def test_what_was_asked_and_reached_is_told(make_facts, parse):
     assert "budgets" not in sections(parse(page(dataclasses.replace(facts, results=results))))
 
 
+@pytest.mark.parametrize(("stem", "names"), [("cifar", ["stem"]), ("imagenet", ["stem 0", "stem 1"])])
+def test_channels_of_every_stem_are_told_apart(make_facts, parse, stem, names):
+    facts = make_facts()
+    topology = dataclasses.replace(facts.genotype.topology, stem=stem)
+    narrow = dataclasses.replace(facts.genotype, topology=topology, stems=(2,) * len(names))
+    heads = parse(page(dataclasses.replace(facts, genotype=narrow))).text["th"]
+    rows = heads.index("Kept") + 2
+    assert heads[rows : rows + len(names) + 1] == [*names, "cell 0"]
+
+
 def test_nothing_in_the_page_may_load_or_run(whole, parse):
     (policy,) = (meta["content"] for meta in parse(whole).all("meta") if "http-equiv" in meta)
     assert policy == POLICY
