@@ -16,7 +16,7 @@ from hmnas_tf.layers.masked_kernel import MaskedKernel, add_real_mask
 from hmnas_tf.layers.multi_level_encoding import MultiLevelEncoding
 from hmnas_tf.layers.stem import Stem
 from hmnas_tf.settings.paper import MASK_THRESHOLD
-from hmnas_tf.space.topology import Topology, sharing_groups
+from hmnas_tf.space.topology import STEMS, Topology, sharing_groups
 
 
 class Supernet(keras.Model):
@@ -218,7 +218,7 @@ def make_stems(topology: Topology, threshold: float, channels: Sequence[int] = (
     """
     half = topology.initial_channels // 2
     own = channels or topology.stem_channels
-    if topology.stem == "cifar":
+    if not STEMS[topology.stem].reduces:
         return [Stem((own[0],), threshold=threshold, name="stem")]
     return [
         Stem((half, own[0]), strides=2, threshold=threshold, name="stem_0"),

@@ -24,7 +24,8 @@ class SpaceSettings:
         low=1,
     )
     stem: str = flag(
-        "cifar", "Stem of the network: `cifar` keeps the resolution, `imagenet` divides it by 8."
+        "cifar",
+        "Stem of the network: `cifar` has 3C channels, `narrow` C, `imagenet` C at an eighth of the resolution.",
     )
     edge_softmax: str = flag(
         "node",

@@ -61,7 +61,7 @@ def published(name: str, *, initial_channels: int, cells: int, stem: str = "cifa
         name: in `PUBLISHED`.
         initial_channels: C of the first cell; the papers evaluate with 36 on CIFAR-10, 48 on ImageNet.
         cells: number of cells; the papers take 20 and 14.
-        stem: `cifar` or `imagenet`.
+        stem: `cifar` or `imagenet`; ours, `narrow`, see `Topology`.
 
     Raises:
         ValueError: if the name is unknown.

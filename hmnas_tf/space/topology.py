@@ -85,7 +85,7 @@ class Topology:
         cells: number of cells; those at cells // 3 and 2 * cells // 3 are reduction cells.
         nodes: intermediate nodes of a cell.
         operations: names of the candidate operations, columns of alpha.
-        stem: `cifar` (one convolution) or `imagenet` (three of stride 2).
+        stem: `cifar` (one convolution of 3C channels), `narrow` (one of C), or `imagenet` (three of stride 2).
         partial_channels: K; operations read and make one K-th of a node's channels, the others pass by.
 
     Raises:
@@ -161,7 +161,13 @@ class StemPlan(NamedTuple):
     reduces: bool
 
 
-STEMS = {"cifar": StemPlan(STEM_MULTIPLIER, 1, False), "imagenet": StemPlan(1, 8, True)}
+STEMS = {
+    "cifar": StemPlan(STEM_MULTIPLIER, 1, False),
+    "narrow": StemPlan(
+        1, 1, False
+    ),  # DECISION: 3C channels are a large part of what a small network computes
+    "imagenet": StemPlan(1, 8, True),
+}
 
 
 def sharing_groups(plans: Sequence[CellPlan], sharing: str) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ FEW = ("sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3", "identity")
 SUPERNETS = {  # every size, number of cells, sharing, softmax and stem at least once
     "1 cell": dict(cells=1, nodes=4, size=9),
     "2 cells, all, dag, renormalized": dict(
-        cells=2, nodes=2, size=8, cell_sharing="all", edge_softmax="dag", renormalize=True
+        cells=2, nodes=2, size=8, cell_sharing="all", edge_softmax="dag", renormalize=True, stem="narrow"
     ),
     "3 cells, each its own, renormalized": dict(
         cells=3, nodes=3, size=9, operations=(*FEW, "avg_pool_3x3"), cell_sharing="cell", renormalize=True

@@ -25,7 +25,9 @@ SUPERNETS = {
         cells=1, nodes=2, size=8, edge_softmax="dag", renormalize=True
     ),
     "imagenet, affine": dict(cells=2, nodes=1, size=32, operations=FEW[::3], stem="imagenet", affine=True),
-    "written by hand": dict(cells=3, nodes=1, size=9, operations=BY_HAND, cell_sharing="cell"),
+    "written by hand, narrow": dict(
+        cells=3, nodes=1, size=9, operations=BY_HAND, cell_sharing="cell", stem="narrow"
+    ),
     "written by hand, affine": dict(cells=1, nodes=2, size=8, operations=BY_HAND, affine=True),
     "affine pools": dict(cells=2, nodes=1, size=8, operations=("avg_pool_3x3", "none"), affine=True),
 }

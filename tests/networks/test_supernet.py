@@ -78,7 +78,7 @@ def test_every_convolution_has_a_mask_and_the_classifier_has_none(make_supernet)
         assert convolution.real_mask.shape == convolution.kernel.shape
 
 
-@pytest.mark.parametrize(("stem", "size"), [("cifar", 8), ("cifar", 9), ("imagenet", 32)])
+@pytest.mark.parametrize(("stem", "size"), [("cifar", 8), ("cifar", 9), ("narrow", 8), ("imagenet", 32)])
 @pytest.mark.parametrize("cells", [1, 3])
 def test_logits(cells, stem, size, make_supernet):
     supernet = make_supernet(cells, 1, stem=stem, size=size)

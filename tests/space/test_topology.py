@@ -121,5 +121,5 @@ def test_channels_that_cannot_be_split_are_refused_with_those_that_can():
 
 
 def test_unknown_stem_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="stem='mnist' is unknown.*cifar, imagenet"):
+    with pytest.raises(ValueError, match="stem='mnist' is unknown.*cifar, imagenet, narrow"):
         topology(3, stem="mnist")
