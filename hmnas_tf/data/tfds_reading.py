@@ -19,9 +19,8 @@ from hmnas_tf.data.resizing import crop_and_resize
 from hmnas_tf.data.rows import Rows
 
 _BATCH, _BYTES = 512, 1 << 25  # images, and their bytes, decoded at a time
-_WHERE = re.compile(
-    r"\{\{.*?\}\}|\[Op:.*|\[\[.*|Error in .*Iterator::\S+: ", re.DOTALL
-)  # in TensorFlow's messages
+# Where in its graph something happened, in TensorFlow's messages.
+_WHERE = re.compile(r"\{\{.*?\}\}|\[Op:.*|\[\[.*|Error in .*Iterator::\S+: ", re.DOTALL)
 
 
 def into_memory(

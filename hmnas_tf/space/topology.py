@@ -163,9 +163,8 @@ class StemPlan(NamedTuple):
 
 STEMS = {
     "cifar": StemPlan(STEM_MULTIPLIER, 1, False),
-    "narrow": StemPlan(
-        1, 1, False
-    ),  # DECISION: 3C channels are a large part of what a small network computes
+    # DECISION, ours: 3C channels and what reads them are a large part of what a small network computes.
+    "narrow": StemPlan(1, 1, False),
     "imagenet": StemPlan(1, 8, True),
 }
 
