@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import unicodedata
 
@@ -16,6 +17,8 @@ OF_TENSORFLOW = (  # its words for a full disk or memory, a worker that is gone,
     "AbortedError",
     "DataLossError",
 )
+# Where in its graph something happened, in messages of TensorFlow.
+_PLACE = re.compile(r"^\{\{.*?\}\} *|Error in .*Iterator::\S+: | *\[Op:.*")
 
 
 def expected() -> tuple[type[Exception], ...]:
@@ -39,7 +42,12 @@ def in_words(error: Exception) -> str:
             "another worker ended or cannot be reached: start the same command on all workers again, it goes on from "
             "the newest checkpoint."
         )
-    return f"{type(error).__name__}: {error.message.splitlines()[0][:300]}"
+    return f"{type(error).__name__}: {without_place(error.message)[:300]}"
+
+
+def without_place(message: str) -> str:
+    """Returns the first line of a message of TensorFlow, which says what happened, without where in its graph."""
+    return _PLACE.sub("", message.splitlines()[0])
 
 
 def printable(line: str) -> str:

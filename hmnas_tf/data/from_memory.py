@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from hmnas_tf.console.mistakes import without_place
 from hmnas_tf.console.progress import Progress, Say, silent
 from hmnas_tf.data.arrays import FEW_CHANNELS, KEYS, Pixels, dataset_of_arrays
 from hmnas_tf.data.augmentation import stored_size
@@ -117,9 +117,7 @@ def _read(split: tf.data.Dataset, pixels: Pixels, say: Say) -> tuple[np.ndarray,
             check_fits(what, max(count, (batches - 1) * len(images[0])), images[0].shape[1:])
             progress.done(len(images))
     except tf.errors.OpError as error:
-        got = re.sub(
-            r"^\{\{.*?\}\} ", "", error.message.splitlines()[0]
-        )  # without TensorFlow's name of the place
+        got = without_place(error.message)
         if "different shapes" in got:
             raise _of_several_sizes(what, got) from error
         raise ValueError(

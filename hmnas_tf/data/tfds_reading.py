@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from hmnas_tf.console.mistakes import without_place
 from hmnas_tf.console.progress import Progress, Say
 from hmnas_tf.data import image_store
 from hmnas_tf.data.buffers import empty
@@ -19,8 +19,6 @@ from hmnas_tf.data.resizing import crop_and_resize
 from hmnas_tf.data.rows import Rows
 
 _BATCH, _BYTES = 512, 1 << 25  # images, and their bytes, decoded at a time
-# Where in its graph something happened, in TensorFlow's messages.
-_WHERE = re.compile(r"\{\{.*?\}\}|\[Op:.*|\[\[.*|Error in .*Iterator::\S+: ", re.DOTALL)
 
 
 def into_memory(
@@ -84,7 +82,7 @@ def prepared_files(builder: Any) -> Iterator[None]:
         with quiet_tfds():
             yield
     except tf.errors.OpError as error:
-        reason = " ".join(_WHERE.sub("", error.message).split())[:300]
+        reason = without_place(error.message)[:300]
         raise ValueError(
             f"the prepared files of '{builder.info.full_name}' in {builder.data_dir} cannot be read ({reason}): copy "
             "that folder here again, or remove it and run once with --download"
