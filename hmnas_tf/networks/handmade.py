@@ -116,7 +116,7 @@ def of_size(name: str, image_shape: Shape, num_classes: int, bounds: Mapping[str
     def made(step: int) -> keras.Model:
         return HAND_MADE[name](1 + step / STEPS, image_shape, num_classes)
 
-    return made(last_step(lambda step: _fits(size_of(made(step)), bounds)))
+    return made(last_step(lambda step: _part(size_of(made(step)), bounds)))
 
 
 def require_possible(name: str, image_shape: Shape, num_classes: int, bounds: Mapping[str, float]) -> None:
@@ -126,12 +126,13 @@ def require_possible(name: str, image_shape: Shape, num_classes: int, bounds: Ma
         ValueError: with what that costs.
     """
     size = size_of(HAND_MADE[name](1, image_shape, num_classes))
-    if not _fits(size, bounds):
+    if _part(size, bounds) > 1:
         raise ValueError(
             f"no {name} is so small: its narrowest has {size['params']:,} parameters and {size['flops']:,} "
             "multiply-adds: ask for more, or leave it out."
         )
 
 
-def _fits(size: Mapping[str, int], bounds: Mapping[str, float]) -> bool:
-    return all(size[key] <= most for key, most in bounds.items())
+def _part(size: Mapping[str, int], bounds: Mapping[str, float]) -> float:
+    """Returns what part of its bounds a network needs, of the one that it needs most of."""
+    return max(size[key] / most for key, most in bounds.items())

@@ -35,17 +35,18 @@ def within_budgets(run: Run, genotype: Genotype) -> Genotype:
         )
         return {name: size[SIZES[name]] for name in asked}
 
-    def exceeded(costs: dict[str, int]) -> list[str]:
-        return [name for name, cost in costs.items() if cost > asked[name]]
+    def part(genotype: Genotype) -> float:
+        return max(cost / asked[name] for name, cost in costs(genotype).items())
 
     with run.building("networks of several widths, to keep the budget"):
         smallest = costs(at_width(genotype, 0))
-        if over := exceeded(smallest):
-            raise InfeasibleError(
-                f"max_{over[0]}={asked[over[0]]} cannot be met: with the narrowest cells this architecture has "
-                f"{amount(over[0], smallest[over[0]])}. Ask for at least as many, or take fewer cells."
-            )
-        genotype = widened(genotype, lambda wider: not exceeded(costs(wider)))
+        for name, cost in smallest.items():
+            if cost > asked[name]:
+                raise InfeasibleError(
+                    f"max_{name}={asked[name]} cannot be met: with the narrowest cells this architecture has "
+                    f"{amount(name, cost)}. Ask for at least as many, or take fewer cells."
+                )
+        genotype = widened(genotype, part)
         reached = costs(genotype)
     widths = ", ".join(str(genotype.channels(index)) for index in range(len(genotype.cells)))
     for name, cost in reached.items():

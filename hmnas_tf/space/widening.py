@@ -5,13 +5,14 @@ The paper compares networks of different size; at one size is a DECISION.
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import math
 from collections.abc import Callable
 
 from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.genotype import Genotype
+
+GUESSES = 6  # of `last_step`; then it doubles and halves
 
 
 def at_width(genotype: Genotype, step: int) -> Genotype:
@@ -47,23 +48,42 @@ def at_width(genotype: Genotype, step: int) -> Genotype:
     return Genotype(topology, tuple(cells))
 
 
-def widened(genotype: Genotype, fits: Callable[[Genotype], bool]) -> Genotype:
-    """Returns the widest architecture of the ladder of `at_width` that fits.
+def widened(genotype: Genotype, size: Callable[[Genotype], float]) -> Genotype:
+    """Returns the widest architecture of the ladder of `at_width` that is no larger than allowed.
 
     Args:
         genotype: without widths of its own.
-        fits: says whether an architecture is small enough: the narrowest is, none that is wider than one that is not.
+        size: gives an architecture's size as a part of what is allowed; the narrowest's is at most 1.
     """
-    return at_width(genotype, last_step(lambda step: step == 0 or fits(at_width(genotype, step))))
+    return at_width(genotype, max(0, last_step(lambda step: size(at_width(genotype, step)))))
 
 
-def last_step(fits: Callable[[int], bool]) -> int:
-    """Returns the last step, from 0, that fits; -1 if none does. After one that does not fit none does.
+def last_step(size: Callable[[int], float]) -> int:
+    """Returns the last step, from 0, whose size is at most 1; -1 if none is.
 
-    >>> last_step(lambda step: step**2 < 50)
-    7
+    A size takes a network to be built, so few are asked for: the first guesses are where sizes would be 1 if they grew
+    with the square of the step.
+
+    Args:
+        size: positive, no smaller for a later step.
+
+    >>> asked = []
+    >>> last_step(lambda step: asked.append(step) or (step**2 + 5 * step) / 1000)
+    29
+    >>> asked
+    [8, 24, 28, 29, 30]
     """
-    most = 1
-    while fits(most):
-        most *= 2
-    return bisect.bisect_left(range(most), True, key=lambda step: not fits(step)) - 1
+    low, high, step = -1, None, 8
+    roots = {low: 0.0}
+    while high is None or high - low > 1:
+        roots[step] = math.sqrt(size(step))
+        low, high = (step, high) if roots[step] <= 1 else (low, step)
+        guessing = len(roots) <= GUESSES
+        if high is None:
+            step = max(low + 1, int(low / roots[low])) if guessing else 2 * low
+        elif guessing:
+            between = (1 - roots[low]) / (roots[high] - roots[low])
+            step = min(max(low + int(between * (high - low)), low + 1), high - 1)
+        else:
+            step = (low + high) // 2
+    return low

@@ -44,6 +44,6 @@ def test_the_widest_that_fits_is_found(genotype, most):
         return sum(widths(wider)) + wider.topology.initial_channels
 
     asked = total(at_width(genotype, most))
-    found = widened(genotype, lambda wider: total(wider) <= asked)
+    found = widened(genotype, lambda wider: total(wider) / asked)
     fitting = [wider for step in range(most + 99) if total(wider := at_width(genotype, step)) <= asked]
     assert found == fitting[-1]
