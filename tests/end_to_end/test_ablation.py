@@ -107,7 +107,7 @@ def test_hand_ruled_and_random_networks_have_evaluation_size_and_equal_epochs(fi
 def test_with_a_budget_all_networks_have_its_size_and_hand_rules_still_read_alpha(
     patterns, make_config, tmp_path
 ):
-    variants = ["multi_level_masks", "multi_level_top2", "random", "resnet8"]
+    variants = ["multi_level_masks", "multi_level_top2", "random"]
     changes = dict(nodes=2, finetune_epochs=1, operation_price=0.0, formats=("keras",))
     alpha = dict(validation_fraction=0.0, operation_gradient="alone")
     config = make_config(max_parameters=1000, max_multiply_adds=90_000, **changes, **alpha)
@@ -135,7 +135,7 @@ def test_a_finished_ablation_is_only_read_and_more_seeds_go_on(finished, pattern
 
 
 def test_it_goes_on_after_being_stopped(patterns, config, tmp_path, monkeypatch):
-    variants = ["random", "multi_level_top2"]
+    variants = ["random"]  # has no supernet to train
     calls = []
 
     def stops(*arguments, **keywords):
@@ -146,10 +146,10 @@ def test_it_goes_on_after_being_stopped(patterns, config, tmp_path, monkeypatch)
 
     monkeypatch.setattr(ablation, "search", stops)
     with pytest.raises(KeyboardInterrupt):
-        ablate(patterns, config, tmp_path, variants=variants, seeds=1)
+        ablate(patterns, config, tmp_path, variants=variants, seeds=2)
     kept = (tmp_path / "ablation.csv").read_text(encoding="utf-8").splitlines()
     assert len(kept) == 2
-    records = ablate(patterns, config, tmp_path, variants=variants, seeds=1)
+    records = ablate(patterns, config, tmp_path, variants=variants, seeds=2)
     assert len(calls) == 3
     assert len(records) == 2
     assert kept[1] in (tmp_path / "ablation.csv").read_text(encoding="utf-8").splitlines()

@@ -146,9 +146,16 @@ def test_what_no_network_keeps_is_refused_before_anything_is_trained(
 
 
 @pytest.mark.slow
-def test_more_than_the_supernet_is_told(config, patterns, run, tmp_path):
-    settings = dataclasses.replace(config, max_parameters=10**9, max_multiply_adds=0)
-    lines = run(settings, tmp_path / "run").lines
+def test_more_than_the_supernet_is_told_before_it_is_trained(config, patterns, tmp_path):
+    settings, lines = dataclasses.replace(config, max_parameters=10**9, max_multiply_adds=0), []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("Stage 1 of 3"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        hmnas_tf.search(patterns, settings, tmp_path / "run", say=say)
     assert [line for line in lines if line.startswith("Warning: max_parameters=1000000000 is no less than")]
 
 
