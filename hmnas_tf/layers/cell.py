@@ -16,6 +16,8 @@ from hmnas_tf.layers.source import Source
 from hmnas_tf.settings.paper import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.space.topology import INPUTS, CellPlan, cell_edges, edges_from
 
+PREPROCESSINGS = {1: ReluPointwiseNorm, 2: FactorizedReduce}  # of an input of a cell, by its stride
+
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
 class Cell(keras.layers.Layer):
@@ -25,8 +27,9 @@ class Cell(keras.layers.Layer):
         channels: C of every node.
         nodes: intermediate nodes; 4 give 14 edges.
         operations: names of the candidate operations.
-        reduction: whether edges from the inputs have stride 2.
+        reduction: whether the output has half the second input's resolution.
         previous_reduction: whether the first input has twice the second's resolution.
+        reduce_in: what of a reduction cell halves it, `operations` or `preprocessing`; see `Topology`.
         partial_channels: K, see `layers/partial.py`; each edge then has one more mixing weight, that of what passes by.
         affine: of all batch normalizations.
         threshold: tau of all weight masks.
@@ -38,7 +41,7 @@ class Cell(keras.layers.Layer):
     Output: [batch, height', width', nodes * channels].
 
     Raises:
-        ValueError: if the channels cannot be shared out, see `partial_channels`.
+        ValueError: if the channels cannot be shared out, see `partial_channels`, or what halves is unknown.
 
     >>> image = keras.Input((8, 8, 3))
     >>> encoding = MultiLevelEncoding(nodes=2, operations=2)
@@ -55,6 +58,7 @@ class Cell(keras.layers.Layer):
         operations: tuple[str, ...] = PAPER_OPERATIONS,
         reduction: bool = False,
         previous_reduction: bool = False,
+        reduce_in: str = "operations",
         partial_channels: int = 1,
         affine: bool = False,
         threshold: float = MASK_THRESHOLD,
@@ -71,17 +75,19 @@ class Cell(keras.layers.Layer):
         self.operations = tuple(operations)
         self.reduction = reduction
         self.previous_reduction = previous_reduction
+        self.reduce_in = reduce_in
         self.partial_channels = partial_channels
         self.affine = affine
         self.threshold = threshold
         self.recompute = recompute
         settings: dict[str, Any] = dict(affine=affine, threshold=threshold)
-        first = FactorizedReduce if previous_reduction else ReluPointwiseNorm
+        plan = CellPlan(0, channels, reduction, previous_reduction, reduce_in)
         self.preprocess = [
-            first(channels, name="preprocess_0", **settings),
-            ReluPointwiseNorm(channels, name="preprocess_1", **settings),
+            PREPROCESSINGS[plan.preprocessing_strides(source)](
+                channels, name=f"preprocess_{source}", **settings
+            )
+            for source in range(INPUTS)
         ]
-        plan = CellPlan(0, channels, reduction, previous_reduction)
         self.mixed = [  # one for each node that edges leave
             MixedOperation(
                 channels // partial_channels,
@@ -102,17 +108,18 @@ class Cell(keras.layers.Layer):
         self.input_shapes = (tuple(first_shape), tuple(second_shape))
         for preprocess, shape in zip(self.preprocess, (first_shape, second_shape), strict=True):
             preprocess.build(shape)
-        for source, mixed in enumerate(self.mixed):
-            mixed.build((*self._node_shape(second_shape, inner=source >= INPUTS)[:3], mixed.channels))
+        for mixed in self.mixed:
+            mixed.build((*self._node_shape(second_shape, mixed.strides)[:3], mixed.channels))
 
-    def _node_shape(self, second_shape: tuple, inner: bool) -> tuple:
+    def _node_shape(self, second_shape: tuple, edge_strides: int) -> tuple:
+        """Returns the shape of a node, from the stride of the edges that leave it."""
         batch, height, width, _ = second_shape
-        strides = 2 if self.reduction and inner else 1
+        strides = 2 if self.reduction and edge_strides == 1 else 1
         return (batch, halved(height, strides), halved(width, strides), self.channels)
 
     def output_shape_for(self, second_shape: tuple) -> tuple:
         """Returns the shape of the result from the shape of the second input."""
-        return (*self._node_shape(second_shape, inner=True)[:3], self.nodes * self.channels)
+        return (*self._node_shape(second_shape, edge_strides=1)[:3], self.nodes * self.channels)
 
     def call(self, first, second, weights, training=None, fixed=(False, False), width=None):
         own = {} if width is None else {"width": width}
@@ -165,6 +172,7 @@ class Cell(keras.layers.Layer):
             "operations": self.operations,
             "reduction": self.reduction,
             "previous_reduction": self.previous_reduction,
+            "reduce_in": self.reduce_in,
             "partial_channels": self.partial_channels,
             "affine": self.affine,
             "threshold": self.threshold,

@@ -84,7 +84,8 @@ def whole_key(supernet: Supernet) -> str:
     """Returns the key of the whole supernet, as a derived network, in a table."""
     of, size = supernet.topology, "x".join(str(number) for number in supernet.image_shape)
     sizes = f"{of.stem} C{of.initial_channels} {of.cells} cells {of.nodes} nodes"
-    return f"whole {size} {sizes} {','.join(of.operations)} >{supernet.num_classes}"
+    halved = "" if of.reduce_in == "operations" else f" halved in {of.reduce_in}"  # as older tables have it
+    return f"whole {size} {sizes}{halved} {','.join(of.operations)} >{supernet.num_classes}"
 
 
 def widths(channels: int, multiple: int) -> tuple[int, ...]:

@@ -80,6 +80,7 @@ class Supernet(keras.Model):
                 operations=topology.operations,
                 reduction=plan.reduction,
                 previous_reduction=plan.previous_reduction,
+                reduce_in=topology.reduce_in,
                 partial_channels=topology.partial_channels,
                 affine=affine,
                 threshold=threshold,

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from hmnas_tf.config import Config
 from hmnas_tf.console.names import NamesOf, require_known
-from hmnas_tf.space.topology import CELL_SHARINGS, STEMS
+from hmnas_tf.space.topology import CELL_SHARINGS, REDUCE_IN, STEMS
 
 AUGMENTATION_WORDS = ("auto", "none")
 INITIAL_WEIGHTS = ("inherited", "random")
@@ -23,6 +23,7 @@ CHOICES: dict[str, Collection[str]] = {  # settings that take one of these names
     "latency_runtime": NamesOf("hmnas_tf.exporters.timing", "LATENCY_RUNTIMES"),
     "operation_gradient": NamesOf("hmnas_tf.stages.operation_gradients", "OPERATION_GRADIENTS"),
     "mask_rates": NamesOf("hmnas_tf.stages.learning_rates", "MASK_RATES"),
+    "reduce_in": REDUCE_IN,
     "stem": STEMS,
     "update_schedule": NamesOf("hmnas_tf.stages.update_schedules", "UPDATE_SCHEDULES"),
 }

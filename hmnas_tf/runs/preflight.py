@@ -185,4 +185,5 @@ def topology_of(config: Config) -> Topology:
         operations=config.operations,
         stem=config.stem,
         partial_channels=config.partial_channels,
+        reduce_in=config.reduce_in,
     )

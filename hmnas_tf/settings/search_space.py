@@ -27,6 +27,10 @@ class SpaceSettings:
         "cifar",
         "Stem of the network: `cifar` has 3C channels, `narrow` C, `imagenet` C at an eighth of the resolution.",
     )
+    reduce_in: str = flag(
+        "operations",
+        "What halves in reduction cells: `operations` of stride 2 (DARTS), or `preprocessing`, so that they cost less.",
+    )
     edge_softmax: str = flag(
         "node",
         "Softmax of beta over a node's incoming edges (Eq. 2), over the whole cell, or no beta at all.",

@@ -20,7 +20,8 @@ from hmnas_tf.space.genes import (
 from hmnas_tf.space.topology import INPUTS, Topology
 
 __all__ = ["CellGene", "EdgeGene", "Genotype", "OperationGene"]
-SCHEMA = 3  # with channels of stems; 2 has those of cells only; without any, 1 is written as it always was
+# 4 has what halves if it is not the operations, 3 channels of stems, 2 those of cells only, 1 none of these.
+SCHEMA = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,9 +134,13 @@ class Genotype:
         topology = dataclasses.asdict(self.topology) | {"operations": list(self.topology.operations)}
         if topology["partial_channels"] == 1:  # as files have it that are older than this setting
             del topology["partial_channels"]
-        schema = SCHEMA if self.stems else 2 if self.narrowed else 1
-        stems = {"stem_channels": list(self.stems)} if self.stems else {}
-        return {"schema": schema, "topology": topology} | stems | {"cells": cells}
+        schema = 3 if self.stems else 2 if self.narrowed else 1
+        own: dict[str, Any] = {"stem_channels": list(self.stems)} if self.stems else {}
+        if topology["reduce_in"] == "operations":
+            del topology["reduce_in"]
+        else:
+            schema, own = SCHEMA, {"narrowed": self.narrowed, "stem_channels": list(self.stems)}
+        return {"schema": schema, "topology": topology} | own | {"cells": cells}
 
     @staticmethod
     def from_json(data: Any) -> Genotype:
@@ -149,22 +154,22 @@ class Genotype:
             raise ValueError(
                 f"genotype.schema is {schema}, but this version reads schemas 1 to {SCHEMA} only."
             )
-        raw = {"partial_channels": 1} | entry(data, "topology", dict, "genotype")
+        raw = {"partial_channels": 1, "reduce_in": "operations"} | entry(data, "topology", dict, "genotype")
         numbers = ("initial_channels", "cells", "nodes", "partial_channels")
         shape = {k: entry(raw, k, int, "genotype.topology") for k in numbers}
         for key, value in shape.items():
             if not 0 < value <= 4096:
                 raise ValueError(f"genotype.topology.{key}={value} must be between 1 and 4096.")
         names = entry(raw, "operations", list, "genotype.topology")
-        stem = entry(raw, "stem", str, "genotype.topology")
+        named = {k: entry(raw, k, str, "genotype.topology") for k in ("stem", "reduce_in")}
         if not all(isinstance(name, str) for name in names):
             raise ValueError("genotype.topology.operations must be a list of names.")
-        topology = Topology(**shape, operations=tuple(names), stem=stem)
+        topology = Topology(**shape, **named, operations=tuple(names))
         cells = entry(data, "cells", list, "genotype")
-        widths = schema > 1
+        widths = entry(data, "narrowed", bool, "genotype") if schema == SCHEMA else schema > 1
         genes = (cell_from_json(c, f"genotype.cells[{i}]", widths=widths) for i, c in enumerate(cells))
         stems = entry(data, "stem_channels", list, "genotype") if schema > 2 else []
-        if schema > 2:
+        if schema == 3 or stems:
             check_stems(stems, topology)
         return Genotype(topology, tuple(genes), tuple(stems))
 

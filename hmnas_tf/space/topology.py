@@ -10,6 +10,8 @@ from hmnas_tf.settings.paper import STEM_MULTIPLIER
 
 INPUTS = 2  # a cell reads the outputs of the two cells before it
 
+REDUCE_IN = ("operations", "preprocessing")
+
 CELL_SHARINGS = {  # which cells share alpha, beta and their masks: group of a cell by its plan
     "all": lambda cell: 0,
     "cell": lambda cell: cell.index,
@@ -57,9 +59,14 @@ def edges_from(nodes: int) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row for row, edge in enumerate(edges) if edge.source == s) for s in sources)
 
 
+def _require_known(reduce_in: str) -> None:
+    if reduce_in not in REDUCE_IN:
+        raise ValueError(f"reduce_in={reduce_in!r} is unknown: it must be one of {', '.join(REDUCE_IN)}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class CellPlan:
-    """Where a cell stands: its channels, whether it halves the resolution, and whether the cell before it did.
+    """Where a cell stands: its channels, whether it halves the resolution and in what, and whether the one before did.
 
     >>> plans = Topology(initial_channels=16, cells=3, nodes=4, operations=("identity",)).plans
     >>> [(plan.channels, plan.reduction) for plan in plans]
@@ -70,10 +77,24 @@ class CellPlan:
     channels: int
     reduction: bool
     previous_reduction: bool
+    reduce_in: str = "operations"
+
+    def __post_init__(self):
+        _require_known(self.reduce_in)
+
+    def preprocessing_strides(self, source: int) -> int:
+        """Returns the stride in which an input is preprocessed, 1 or 2."""
+        if self.reduce_in == "preprocessing":
+            return min(2, self._strides(source))
+        return 2 if self.previous_reduction and source == 0 else 1
 
     def strides(self, source: int) -> int:
-        """Returns the stride of edges that leave `source`: 2 from an input of a reduction cell, else 1."""
-        return 2 if self.reduction and source < INPUTS else 1
+        """Returns the stride of edges that leave `source`, 1 or 2: what preprocessing has left to halve."""
+        return self._strides(source) // self.preprocessing_strides(source) if source < INPUTS else 1
+
+    def _strides(self, source: int) -> int:
+        """Returns how many times higher the resolution of an input is than that of the cell's output."""
+        return (2 if self.reduction else 1) * (2 if self.previous_reduction and source == 0 else 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,9 +108,13 @@ class Topology:
         operations: names of the candidate operations, columns of alpha.
         stem: `cifar` (one convolution of 3C channels), `narrow` (one of C), or `imagenet` (three of stride 2).
         partial_channels: K; operations read and make one K-th of a node's channels, the others pass by.
+        reduce_in: what of a reduction cell has stride 2: its `operations` on edges from the inputs (DARTS), or the
+            `preprocessing` of the inputs, so that operations compute at half the resolution. An input of four times the
+            output's resolution is halved in both.
 
     Raises:
-        ValueError: if the stem is unknown, the operations are not different ones, or a K-th of the channels is odd.
+        ValueError: if the stem or what halves is unknown, the operations are not different ones, or a K-th of the
+            channels is odd.
     """
 
     initial_channels: int
@@ -98,6 +123,7 @@ class Topology:
     operations: tuple[str, ...]
     stem: str = "cifar"
     partial_channels: int = 1
+    reduce_in: str = "operations"
 
     def __post_init__(self):
         if not self.operations or len(set(self.operations)) != len(self.operations):
@@ -106,6 +132,7 @@ class Topology:
             )
         if self.stem not in STEMS:
             raise ValueError(f"stem={self.stem!r} is unknown: it must be one of {', '.join(sorted(STEMS))}.")
+        _require_known(self.reduce_in)
         if self.partial_channels > 1 and self.initial_channels % (2 * self.partial_channels):
             raise ValueError(  # a factorized reduce makes the part in two halves
                 f"initial_channels={self.initial_channels} cannot be split by partial_channels={self.partial_channels} "
@@ -129,7 +156,7 @@ class Topology:
         for index in range(self.cells):
             reduction = index in self.reductions
             channels *= 2 if reduction else 1
-            plans.append(CellPlan(index, channels, reduction, before))
+            plans.append(CellPlan(index, channels, reduction, before, self.reduce_in))
             before = reduction
         return tuple(plans)
 

@@ -25,6 +25,7 @@ def make_supernet() -> Callable[..., Supernet]:
         size: int = 8,
         stem: str = "cifar",
         partial_channels: int = 1,
+        reduce_in: str = "operations",
         channels: int = 4,
         **kwargs,
     ) -> Supernet:
@@ -35,6 +36,7 @@ def make_supernet() -> Callable[..., Supernet]:
             operations=operations,
             stem=stem,
             partial_channels=partial_channels,
+            reduce_in=reduce_in,
         )
         supernet = Supernet(topology, 5, **kwargs)
         supernet.build((None, size, size, 3))

@@ -28,6 +28,9 @@ SUPERNETS = {  # every size, number of cells, sharing, softmax and stem at least
     "5 cells, dag": dict(cells=5, nodes=2, size=8, operations=FEW[1:], edge_softmax="dag"),
     "imagenet": dict(cells=2, nodes=2, size=32, operations=FEW[:2], stem="imagenet", cell_sharing="cell"),
     "affine, none": dict(cells=3, nodes=1, size=8, operations=(*FEW, "none"), affine=True),
+    "halved in preprocessing": dict(
+        cells=5, nodes=2, size=9, operations=FEW, cell_sharing="cell", reduce_in="preprocessing"
+    ),
     "partial channels": dict(
         cells=3, nodes=3, size=9, operations=FEW, partial_channels=2, cell_sharing="cell"
     ),

@@ -40,12 +40,14 @@ def test_imagenet_size_is_below_the_mobile_limit_of_600_million_multiply_adds():
 
 
 @pytest.mark.parametrize("size", [8, 9])
-@pytest.mark.parametrize(("stem", "partial_channels"), [("cifar", 1), ("cifar", 2), ("imagenet", 1)])
+@pytest.mark.parametrize(
+    "settings", [{}, {"partial_channels": 2}, {"stem": "imagenet"}, {"reduce_in": "preprocessing"}], ids=str
+)
 def test_it_is_the_derived_network_but_for_its_values(
-    stem, partial_channels, size, make_supernet, randomise, images, difference
+    settings, size, make_supernet, randomise, images, difference
 ):
-    size = size if stem == "cifar" else 8 * size
-    supernet = make_supernet(size=size, stem=stem, partial_channels=partial_channels)
+    size = 8 * size if "stem" in settings else size
+    supernet = make_supernet(size=size, **settings)
     randomise(supernet, density=0.6, of_weights=1.0)
     genotype = genotype_of(supernet, "masks")
     derived = derive(supernet, genotype, (size, size, 3))

@@ -26,7 +26,13 @@ SUPERNETS = {
     ),
     "imagenet, affine": dict(cells=2, nodes=1, size=32, operations=FEW[::3], stem="imagenet", affine=True),
     "written by hand, narrow": dict(
-        cells=3, nodes=1, size=9, operations=BY_HAND, cell_sharing="cell", stem="narrow"
+        cells=3,
+        nodes=1,
+        size=9,
+        operations=BY_HAND,
+        cell_sharing="cell",
+        stem="narrow",
+        reduce_in="preprocessing",
     ),
     "written by hand, affine": dict(cells=1, nodes=2, size=8, operations=BY_HAND, affine=True),
     "affine pools": dict(cells=2, nodes=1, size=8, operations=("avg_pool_3x3", "none"), affine=True),

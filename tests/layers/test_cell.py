@@ -37,14 +37,17 @@ def written_out(cell: Cell, first, second, weights: np.ndarray, training: bool) 
     ("reduction", "previous_reduction", "size"),
     [(False, False, 8), (True, False, 7), (False, True, 4), (True, True, 4)],
 )
-@pytest.mark.parametrize("nodes", [1, 3])
-def test_cell_is_equation_2(nodes, reduction, previous_reduction, size, training, images, randomise):
+@pytest.mark.parametrize(("nodes", "reduce_in"), [(1, "operations"), (3, "operations"), (2, "preprocessing")])
+def test_cell_is_equation_2(
+    nodes, reduce_in, reduction, previous_reduction, size, training, images, randomise
+):
     cell = Cell(
         4,
         nodes=nodes,
         operations=OPERATIONS,
         reduction=reduction,
         previous_reduction=previous_reduction,
+        reduce_in=reduce_in,
         affine=True,
     )
     larger = size * (2 if previous_reduction else 1)

@@ -26,6 +26,7 @@ def make_supernet() -> Callable[..., Supernet]:
         channels: int = 4,
         classes: int = 5,
         partial_channels: int = 1,
+        reduce_in: str = "operations",
         **kwargs,
     ) -> Supernet:
         topology = Topology(
@@ -35,6 +36,7 @@ def make_supernet() -> Callable[..., Supernet]:
             operations=operations,
             stem=stem,
             partial_channels=partial_channels,
+            reduce_in=reduce_in,
         )
         supernet = Supernet(topology, classes, **kwargs)
         supernet.build((None, size, size, 3))

@@ -19,7 +19,9 @@ FEW = ("sep_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "identity")
 SPACES = {
     "4 cells, odd sizes": dict(cells=4, nodes=2, operations=FEW[::3]),
     "1 cell": dict(cells=1, nodes=3, operations=(*FEW[::2], "none"), stem="narrow"),
-    "written by hand": dict(cells=2, nodes=2, operations=("conv_1x1", "conv_3x3", "mbconv_3x3")),
+    "written by hand": dict(
+        cells=2, nodes=2, operations=("conv_1x1", "conv_3x3", "mbconv_3x3"), reduce_in="preprocessing"
+    ),
     "imagenet": dict(cells=2, nodes=1, operations=FEW[::3], stem="imagenet"),
 }
 KEYS = {"parameters": "params", "multiply_adds": "flops"}

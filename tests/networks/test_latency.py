@@ -20,7 +20,14 @@ FACTOR = 1.5  # of a whole network to its parts
 OPERATIONS = ("sep_conv_3x3", "max_pool_3x3", "identity")
 
 
-@pytest.fixture(scope="module", params=[dict(cells=3), dict(cells=2, stem="imagenet", size=64, channels=10)])
+SUPERNETS = (
+    dict(cells=3),
+    dict(cells=2, stem="imagenet", size=64, channels=10),
+    dict(cells=3, reduce_in="preprocessing"),
+)
+
+
+@pytest.fixture(scope="module", params=SUPERNETS, ids=str)
 def supernet(request, make_supernet):
     return make_supernet(operations=OPERATIONS, width_masks=True, **request.param)
 

@@ -69,6 +69,17 @@ def test_json_round_trip_is_exact(genotype):
     assert json.dumps(Genotype.loads(text).to_json()) == text
 
 
+@pytest.mark.parametrize(("channels", "stems"), [(0, ()), (2, ()), (2, (4,))])
+def test_json_names_what_halves_only_where_it_is_preprocessing(genotype, channels, stems):
+    assert "reduce_in" not in genotype.to_json()["topology"]
+    topology = dataclasses.replace(genotype.topology, reduce_in="preprocessing")
+    cells = tuple(cell._replace(channels=channels) for cell in genotype.cells)
+    early = Genotype(topology, cells, stems)
+    data = early.to_json()
+    assert (data["schema"], data["topology"]["reduce_in"]) == (4, "preprocessing")
+    assert Genotype.from_json(data) == early
+
+
 def test_json_names_partial_channels_only_where_there_are_some(genotype):
     assert "partial_channels" not in genotype.to_json()["topology"]
     partial = dataclasses.replace(
@@ -194,7 +205,7 @@ def changed(genotype, path, value):
 EDGE = ("cells", 0, "nodes", 0, "edges", 0)
 OPERATION = (*EDGE, "operations", 0)
 CHANGES = [  # path, value, what the message must name
-    (("schema",), 4, ("schema is 4", "schemas 1 to 3")),
+    (("schema",), 5, ("schema is 5", "schemas 1 to 4")),
     (("schema",), True, ("genotype.schema", "int", "bool")),
     (("topology",), [], ("genotype.topology", "dict", "list")),
     (("topology", "cells"), 0, ("genotype.topology.cells=0", "between 1 and 4096")),

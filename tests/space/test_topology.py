@@ -86,6 +86,25 @@ def test_only_edges_from_the_inputs_of_a_reduction_cell_have_stride_2():
     assert [reduction.strides(source) for source in range(6)] == [2, 2, 1, 1, 1, 1]
 
 
+def test_preprocessing_halves_what_the_cell_before_did_or_all_it_can():
+    def strides(reduce_in: str) -> list[tuple[list[int], list[int]]]:
+        """Of each cell those of the preprocessing of its inputs, and of the edges from them and from its first node."""
+        plans = dataclasses.replace(topology(4), reduce_in=reduce_in).plans
+        return [
+            ([plan.preprocessing_strides(i) for i in (0, 1)], [plan.strides(i) for i in (0, 1, 2)])
+            for plan in plans
+        ]
+
+    normal, after = ([1, 1], [1, 1, 1]), ([2, 1], [1, 1, 1])
+    assert strides("operations") == [normal, ([1, 1], [2, 2, 1]), ([2, 1], [2, 2, 1]), after]
+    assert strides("preprocessing") == [normal, ([2, 2], [1, 1, 1]), ([2, 2], [2, 1, 1]), after]
+
+
+def test_what_halves_is_one_of_two():
+    with pytest.raises(ValueError, match="reduce_in='stem' is unknown.*operations, preprocessing"):
+        dataclasses.replace(topology(3), reduce_in="stem")
+
+
 def test_sharing_groups():
     plans = topology(5).plans
     assert sharing_groups(plans, "all") == (0, 0, 0, 0, 0)
