@@ -114,6 +114,7 @@ class Cell(nn.Module):
         reduction: bool,
         previous_reduction: bool,
         affine: bool,
+        early: bool,
     ):
         super().__init__()
 
@@ -121,11 +122,16 @@ class Cell(nn.Module):
             conv = nn.Conv2d(count, channels, 1, bias=False)
             return nn.Sequential(nn.ReLU(), conv, batch_norm(channels, affine))
 
-        first = FactorizedReduce(inputs[0], channels, affine) if previous_reduction else pointwise(inputs[0])
-        self.preprocess = nn.ModuleList([first, pointwise(inputs[1])])
+        halves = [previous_reduction or (early and reduction), early and reduction]
+        self.preprocess = nn.ModuleList(
+            FactorizedReduce(count, channels, affine) if half else pointwise(count)
+            for count, half in zip(inputs, halves, strict=True)
+        )
+        # An input of four times the resolution, behind two reductions, is halved twice.
+        edge_halves = [reduction and (not early or previous_reduction), reduction and not early]
         self.nodes = nodes
         self.edges = nn.ModuleList(
-            MixedOp(channels, 2 if reduction and source < 2 else 1, operations, affine)
+            MixedOp(channels, 2 if source < 2 and edge_halves[source] else 1, operations, affine)
             for node in range(nodes)
             for source in range(2 + node)
         )
@@ -143,6 +149,8 @@ class Cell(nn.Module):
 class Supernet(nn.Module):
     """Stem, cells, global average pooling, linear classifier; alpha and beta for each group of cells.
 
+    `early` halves the resolution before the operations of reduction cells.
+
     `forward` takes for each group factors of the mixing weights as well, [edges, operations]: binary masks, behind the
     softmax.
     """
@@ -158,6 +166,7 @@ class Supernet(nn.Module):
         edge_softmax: str = "node",
         sharing: str = "type",
         affine: bool = False,
+        early: bool = False,
         image_channels: int = 3,
     ):
         super().__init__()
@@ -183,7 +192,7 @@ class Supernet(nn.Module):
             reduction = index in reductions
             channels *= 2 if reduction else 1
             self.cells.append(
-                Cell(inputs, channels, nodes, operations, reduction, previous_reduction, affine)
+                Cell(inputs, channels, nodes, operations, reduction, previous_reduction, affine, early)
             )
             inputs, previous_reduction = (inputs[1], nodes * channels), reduction
         self.classifier = nn.Linear(inputs[1], classes)

@@ -52,6 +52,7 @@ class Case:
     cell_sharing: str = "type"
     affine: bool = False
     masked: bool = False
+    reduce_in: str = "operations"
 
 
 ODD = "9, 5, 3, one architecture"
@@ -64,6 +65,9 @@ CASES = {
     "darts": Case(operations=DARTS_OPERATIONS, edge_softmax="none"),
     "imagenet": Case(size=(64, 64), batch=8, stem="imagenet"),
     "masked": Case(masked=True, nodes=3),
+    "masked, odd, halved in preprocessing": Case(
+        masked=True, size=(9, 9), cells=4, reduce_in="preprocessing"
+    ),
     "masked, odd, dag, affine": Case(masked=True, size=(9, 9), edge_softmax="dag", affine=True),
 }
 
@@ -76,6 +80,7 @@ def make_ours(case: Case) -> Supernet:
         nodes=case.nodes,
         operations=case.operations,
         stem=case.stem,
+        reduce_in=case.reduce_in,
     )
     keras.utils.set_random_seed(1)
     settings = {name: getattr(case, name) for name in ("edge_softmax", "cell_sharing", "affine")}
@@ -116,6 +121,7 @@ def make_theirs(case: Case) -> TorchSupernet:
         edge_softmax=case.edge_softmax,
         sharing=case.cell_sharing,
         affine=case.affine,
+        early=case.reduce_in == "preprocessing",
     )
     return theirs.double()
 
