@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "flags").glob("*.flags"))
 COMMANDS = {
     "ablation_fashion_mnist": "ablate",
+    "budget_cifar10": "ablate",
     "budget_fashion_mnist": "ablate",
     "tuning": "tune",
 }  # all others are for `search`
