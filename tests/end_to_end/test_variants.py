@@ -86,13 +86,16 @@ def test_a_searched_architecture_is_trained_from_its_file(short, run, make_confi
     assert sizes[0] == sizes[1]
 
 
-def test_partial_channels_go_through_all_stages_into_every_format(run, make_config, tmp_path):
-    operations = ("sep_conv_3x3", "max_pool_3x3", "identity")
-    config = make_config(cells=2, nodes=2, operations=operations, partial_channels=2, drop_path=0.3)
+def test_partial_channels_halved_in_preprocessing_go_through_all_stages_into_every_format(
+    run, make_config, tmp_path
+):
+    operations, space = ("sep_conv_3x3", "max_pool_3x3", "identity"), {"reduce_in": "preprocessing"}
+    config = make_config(cells=2, nodes=2, operations=operations, partial_channels=2, drop_path=0.3, **space)
     formats = dict(formats=("keras", "saved_model", "onnx", "litert"), quantize=("none", "int8"))
     finished = run(dataclasses.replace(config, **formats), tmp_path / "run")
     path = tmp_path / "run" / "genotype.json"
-    assert json.loads(path.read_text(encoding="utf-8"))["topology"]["partial_channels"] == 2
+    topology = json.loads(path.read_text(encoding="utf-8"))["topology"]
+    assert (topology["partial_channels"], topology["reduce_in"]) == (2, "preprocessing")
     results = finished.result.results
     assert results["stages"]["finetuned"]["test_error"] < 40.0
     for name in ("keras", "keras_folded", "saved_model", "onnx", "litert"):
