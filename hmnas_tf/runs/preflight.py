@@ -156,6 +156,7 @@ def given_genotype(config: Config) -> Genotype:
             initial_channels=config.initial_channels,
             cells=config.cells,
             stem=config.stem,
+            reduce_in=config.reduce_in,
         )
     try:
         return Genotype.loads(Path(config.genotype).read_text(encoding="utf-8"))

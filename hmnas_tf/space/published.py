@@ -54,7 +54,9 @@ PUBLISHED = {
 }
 
 
-def published(name: str, *, initial_channels: int, cells: int, stem: str = "cifar") -> Genotype:
+def published(
+    name: str, *, initial_channels: int, cells: int, stem: str = "cifar", reduce_in: str = "operations"
+) -> Genotype:
     """Returns a published architecture as a genotype of the size asked for.
 
     Args:
@@ -62,6 +64,7 @@ def published(name: str, *, initial_channels: int, cells: int, stem: str = "cifa
         initial_channels: C of the first cell; the papers evaluate with 36 on CIFAR-10, 48 on ImageNet.
         cells: number of cells; the papers take 20 and 14.
         stem: `cifar` or `imagenet`; ours, `narrow`, see `Topology`.
+        reduce_in: `operations`; ours, `preprocessing`, see `Topology`.
 
     Raises:
         ValueError: if the name is unknown.
@@ -71,6 +74,11 @@ def published(name: str, *, initial_channels: int, cells: int, stem: str = "cifa
             f"{name!r} is no published architecture: choose one of {', '.join(sorted(PUBLISHED))}."
         )
     topology = Topology(
-        initial_channels=initial_channels, cells=cells, nodes=NODES, operations=PAPER_OPERATIONS, stem=stem
+        initial_channels=initial_channels,
+        cells=cells,
+        nodes=NODES,
+        operations=PAPER_OPERATIONS,
+        stem=stem,
+        reduce_in=reduce_in,
     )
     return from_darts(PUBLISHED[name], topology)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from hmnas_tf.settings.paper import STEM_MULTIPLIER
 
 INPUTS = 2  # a cell reads the outputs of the two cells before it
-
 REDUCE_IN = ("operations", "preprocessing")
 
 CELL_SHARINGS = {  # which cells share alpha, beta and their masks: group of a cell by its plan
@@ -59,9 +58,9 @@ def edges_from(nodes: int) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row for row, edge in enumerate(edges) if edge.source == s) for s in sources)
 
 
-def _require_known(reduce_in: str) -> None:
-    if reduce_in not in REDUCE_IN:
-        raise ValueError(f"reduce_in={reduce_in!r} is unknown: it must be one of {', '.join(REDUCE_IN)}.")
+def _require_known(setting: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{setting}={name!r} is unknown: it must be one of {', '.join(sorted(known))}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +79,7 @@ class CellPlan:
     reduce_in: str = "operations"
 
     def __post_init__(self):
-        _require_known(self.reduce_in)
+        _require_known("reduce_in", self.reduce_in, REDUCE_IN)
 
     def preprocessing_strides(self, source: int) -> int:
         """Returns the stride in which an input is preprocessed, 1 or 2."""
@@ -130,9 +129,8 @@ class Topology:
             raise ValueError(
                 f"operations={','.join(self.operations)!r} must be different ones, at least one."
             )
-        if self.stem not in STEMS:
-            raise ValueError(f"stem={self.stem!r} is unknown: it must be one of {', '.join(sorted(STEMS))}.")
-        _require_known(self.reduce_in)
+        _require_known("stem", self.stem, STEMS)
+        _require_known("reduce_in", self.reduce_in, REDUCE_IN)
         if self.partial_channels > 1 and self.initial_channels % (2 * self.partial_channels):
             raise ValueError(  # a factorized reduce makes the part in two halves
                 f"initial_channels={self.initial_channels} cannot be split by partial_channels={self.partial_channels} "
