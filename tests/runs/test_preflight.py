@@ -113,6 +113,11 @@ def test_the_final_size_is_the_evaluation_size():
     assert given_genotype(settings).resized(cells=20, initial_channels=36).topology == topology
 
 
+def test_a_published_architecture_has_the_stem_and_is_halved_as_asked_for():
+    topology = final_topology(config(**GIVEN, stem="narrow", reduce_in="preprocessing"))
+    assert (topology.stem, topology.reduce_in) == ("narrow", "preprocessing")
+
+
 def test_messages_have_one_line():
     for changes in (dict(GIVEN, genotype="a\nb"), dict(batch_size=10**6)):
         with pytest.raises(ValueError, match="=") as raised:
