@@ -14,7 +14,7 @@ from keras import layers
 
 from hmnas_tf.networks.counting import size_of
 from hmnas_tf.settings.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
-from hmnas_tf.space.widening import last_step
+from hmnas_tf.space.widening import last_step, part_of
 
 EXPANSION = 3  # of an inverted residual
 STEPS = 8  # widths between one number of channels and the next of the narrowest layers; each widens layers of one kind
@@ -116,7 +116,7 @@ def of_size(name: str, image_shape: Shape, num_classes: int, bounds: Mapping[str
     def made(step: int) -> keras.Model:
         return HAND_MADE[name](1 + step / STEPS, image_shape, num_classes)
 
-    return made(last_step(lambda step: _part(size_of(made(step)), bounds)))
+    return made(last_step(lambda step: part_of(size_of(made(step)), bounds)))
 
 
 def require_possible(name: str, image_shape: Shape, num_classes: int, bounds: Mapping[str, float]) -> None:
@@ -126,13 +126,8 @@ def require_possible(name: str, image_shape: Shape, num_classes: int, bounds: Ma
         ValueError: with what that costs.
     """
     size = size_of(HAND_MADE[name](1, image_shape, num_classes))
-    if _part(size, bounds) > 1:
+    if part_of(size, bounds) > 1:
         raise ValueError(
             f"no {name} is so small: its narrowest has {size['params']:,} parameters and {size['flops']:,} "
             "multiply-adds: ask for more, or leave it out."
         )
-
-
-def _part(size: Mapping[str, int], bounds: Mapping[str, float]) -> float:
-    """Returns what part of its bounds a network needs, of the one that it needs most of."""
-    return max(size[key] / most for key, most in bounds.items())

@@ -9,7 +9,7 @@ from hmnas_tf.networks import counting
 from hmnas_tf.runs.budgeting import InfeasibleError, amount
 from hmnas_tf.runs.run import Run
 from hmnas_tf.space.genotype import Genotype
-from hmnas_tf.space.widening import at_width, widened
+from hmnas_tf.space.widening import at_width, part_of, widened
 
 SIZES = {"parameters": "params", "multiply_adds": "flops"}  # what `counting.size_of` calls a budget's cost
 
@@ -35,9 +35,6 @@ def within_budgets(run: Run, genotype: Genotype) -> Genotype:
         )
         return {name: size[SIZES[name]] for name in asked}
 
-    def part(genotype: Genotype) -> float:
-        return max(cost / asked[name] for name, cost in costs(genotype).items())
-
     with run.building("networks of several widths, to keep the budget"):
         smallest = costs(at_width(genotype, 0))
         for name, cost in smallest.items():
@@ -46,7 +43,7 @@ def within_budgets(run: Run, genotype: Genotype) -> Genotype:
                     f"max_{name}={asked[name]} cannot be met: with the narrowest cells this architecture has "
                     f"{amount(name, cost)}. Ask for at least as many, or take fewer cells."
                 )
-        genotype = widened(genotype, part)
+        genotype = widened(genotype, lambda wider: part_of(costs(wider), asked))
         reached = costs(genotype)
     widths = ", ".join(str(genotype.channels(index)) for index in range(len(genotype.cells)))
     for name, cost in reached.items():

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from hmnas_tf.settings.paper import LEAST_CHANNELS
 from hmnas_tf.space.genotype import Genotype
 
-GUESSES = 6  # of `last_step`; then it doubles and halves
+GUESSES = 8  # of `last_step`; then it doubles and halves
+BEYOND = 1.05  # of a step that is guessed from smaller ones alone, so that one is soon too large
 
 
 def at_width(genotype: Genotype, step: int) -> Genotype:
@@ -58,11 +59,20 @@ def widened(genotype: Genotype, size: Callable[[Genotype], float]) -> Genotype:
     return at_width(genotype, max(0, last_step(lambda step: size(at_width(genotype, step)))))
 
 
+def part_of(costs: Mapping[str, float], bounds: Mapping[str, float]) -> float:
+    """Returns what part of its bounds a network needs, of the one that it needs most of; above 1 it is too large.
+
+    >>> part_of({"params": 50, "flops": 3000, "layers": 9}, {"params": 100, "flops": 4000})
+    0.75
+    """
+    return max(costs[name] / most for name, most in bounds.items())
+
+
 def last_step(size: Callable[[int], float]) -> int:
     """Returns the last step, from 0, whose size is at most 1; -1 if none is.
 
     A size takes a network to be built, so few are asked for: the first guesses are where sizes would be 1 if they grew
-    with the square of the step.
+    with the square of the step, or a little beyond while none is too large.
 
     Args:
         size: positive, no smaller for a later step.
@@ -71,7 +81,7 @@ def last_step(size: Callable[[int], float]) -> int:
     >>> last_step(lambda step: asked.append(step) or (step**2 + 5 * step) / 1000)
     29
     >>> asked
-    [8, 24, 28, 29, 30]
+    [8, 27, 31, 29, 30]
     """
     low, high, step = -1, None, 8
     roots = {low: 0.0}
@@ -80,7 +90,7 @@ def last_step(size: Callable[[int], float]) -> int:
         low, high = (step, high) if roots[step] <= 1 else (low, step)
         guessing = len(roots) <= GUESSES
         if high is None:
-            step = max(low + 1, int(low / roots[low])) if guessing else 2 * low
+            step = int(BEYOND * low / roots[low]) + 1 if guessing else 2 * low
         elif guessing:
             between = (1 - roots[low]) / (roots[high] - roots[low])
             step = min(max(low + int(between * (high - low)), low + 1), high - 1)
