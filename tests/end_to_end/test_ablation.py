@@ -107,7 +107,7 @@ def test_hand_ruled_and_random_networks_have_evaluation_size_and_equal_epochs(fi
 def test_with_a_budget_all_networks_have_its_size_and_hand_rules_still_read_alpha(
     patterns, make_config, tmp_path
 ):
-    variants = ["multi_level_masks", "multi_level_top2", "random"]
+    variants = ["multi_level_masks", "multi_level_top2", "random", "resnet8"]
     changes = dict(nodes=2, finetune_epochs=1, operation_price=0.0, formats=("keras",))
     alpha = dict(validation_fraction=0.0, operation_gradient="alone")
     config = make_config(max_parameters=1000, max_multiply_adds=90_000, **changes, **alpha)

@@ -1,4 +1,4 @@
-"""A network of a size and its rival, whose making is killed, are those of one that never was; mistakes are one line."""
+"""Networks of several sizes whose making is killed are those of one that never was; mistakes are one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hmnas_tf.runs.mlflow_store import connect
 
 pytestmark = pytest.mark.slow
 
-ASKED = ("--max_parameters=500", "--mask_epochs=1", "--finetune_epochs=1", "--rivals=random")
+ASKED = ("--max_parameters=700,500", "--mask_epochs=1", "--finetune_epochs=1", "--rivals=random")
 
 
 def test_killed_at_any_time_it_is_uninterrupted(finished, tmp_path):
@@ -28,7 +28,7 @@ def test_killed_at_any_time_it_is_uninterrupted(finished, tmp_path):
         command = Command("pareto", [f"--workdir={run}", *ASKED, log], tmp_path / f"{network} {stage}")
         kill(command, run / "pareto" / network, stage, False, 0.02)
     command = Command("pareto", [f"--workdir={run}", *ASKED, log], tmp_path / "terminated")
-    wait_for(lambda: "network 2 of 2" in command.shown, command)
+    wait_for(lambda: "network 4 of 4" in command.shown, command)
     command.send(signal.SIGTERM)
     assert command.wait() == 143
     commands = [
@@ -38,9 +38,11 @@ def test_killed_at_any_time_it_is_uninterrupted(finished, tmp_path):
     assert [command.wait() for command in commands] == [0, 0]
     tables = [rows(path / "pareto" / "pareto.csv") for path in folders]
     assert tables[0] == tables[1]
-    assert len(tables[0]) == 2
-    networks = (path / "pareto" / "parameters_500" for path in folders)
-    assert_the_same(*networks, epochs=6, stages=("searched", "finetuned"))
+    assert len(tables[0]) == 4
+    for network in ("parameters_500", "parameters_700"):
+        assert_the_same(
+            *(path / "pareto" / network for path in folders), epochs=6, stages=("searched", "finetuned")
+        )
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "One supernet, several sizes" in page
     store = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
