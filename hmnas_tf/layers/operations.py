@@ -174,6 +174,7 @@ OPERATIONS: dict[str, Callable[..., Operation]] = {
     "identity": Identity,
     "max_pool_3x3": partial(Pool, kind="max"),
     "mbconv_3x3": partial(InvertedResidual, kernel_size=3),
+    "mbconv_5x5": partial(InvertedResidual, kernel_size=5),
     "none": Zero,
     "sep_conv_3x3": partial(SeparableConvolution, kernel_size=3),
     "sep_conv_5x5": partial(SeparableConvolution, kernel_size=5),

@@ -18,7 +18,7 @@ from hmnas_tf.settings.paper import LEAST_CHANNELS, PAPER_OPERATIONS
 from hmnas_tf.space.genotype import Genotype
 
 FEW = ("sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3", "identity")
-BY_HAND = ("conv_1x1", "conv_3x3", "mbconv_3x3", "identity")
+BY_HAND = ("conv_1x1", "conv_3x3", "mbconv_3x3", "mbconv_5x5", "identity")
 SUPERNETS = {
     "3 cells, odd sizes": dict(cells=3, nodes=1, size=9, operations=FEW, cell_sharing="cell"),
     "1 cell, all operations, dag, renormalized": dict(

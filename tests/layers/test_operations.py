@@ -165,6 +165,7 @@ def test_number_of_weights(strides):
         "identity": 0 if strides == 1 else C * C,
         "max_pool_3x3": 0,
         "mbconv_3x3": 3 * (C * C + 9 * C + C * C),
+        "mbconv_5x5": 3 * (C * C + 25 * C + C * C),
         "none": 0,
         "sep_conv_3x3": 2 * (9 * C + C * C),
         "sep_conv_5x5": 2 * (25 * C + C * C),
