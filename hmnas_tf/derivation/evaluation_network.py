@@ -10,7 +10,7 @@ import numpy as np
 
 from hmnas_tf.derivation.assemble import assemble
 from hmnas_tf.layers import stock
-from hmnas_tf.layers.cell import PREPROCESSINGS
+from hmnas_tf.layers.cell import preprocessing
 from hmnas_tf.layers.operations import OPERATIONS, Pool
 from hmnas_tf.networks.supernet import make_stems
 from hmnas_tf.settings.paper import MASK_THRESHOLD
@@ -64,8 +64,7 @@ class Fresh:
     def preprocess(self, index: int, source: int, x: Any, name: str, kept: np.ndarray | None) -> Any:
         """Applies the preprocessing of a cell's input to the channels that exist."""
         plan = self.genotype.topology.plans[index]
-        kind = PREPROCESSINGS[plan.preprocessing_strides(source)]
-        layer = kind(self.genotype.channels(index), affine=True)
+        layer = preprocessing(plan, source)(self.genotype.channels(index), affine=True)
         layer.build(x.shape)
         return layer.stock(x, name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,7 +18,13 @@ from hmnas_tf.layers.source import Source
 from hmnas_tf.settings.paper import MASK_THRESHOLD, PAPER_OPERATIONS
 from hmnas_tf.space.topology import INPUTS, CellPlan, cell_edges, edges_from
 
-PREPROCESSINGS = {1: ReluPointwiseNorm, 2: FactorizedReduce}  # of an input of a cell, by its stride
+
+def preprocessing(plan: CellPlan, source: int) -> Callable[..., ReluPointwiseNorm | FactorizedReduce]:
+    """Returns what makes the preprocessing of an input of a cell, given its channels and the layers' other settings."""
+    strides = plan.preprocessing_strides(source)
+    if strides == 2 and plan.reduce_in != "pooling":
+        return FactorizedReduce
+    return functools.partial(ReluPointwiseNorm, strides=strides)
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
@@ -29,7 +37,7 @@ class Cell(keras.layers.Layer):
         operations: names of the candidate operations.
         reduction: whether the output has half the second input's resolution.
         previous_reduction: whether the first input has twice the second's resolution.
-        reduce_in: what of a reduction cell halves it, `operations` or `preprocessing`; see `Topology`.
+        reduce_in: what of a reduction cell halves it, `operations`, `preprocessing` or `pooling`; see `Topology`.
         partial_channels: K, see `layers/partial.py`; each edge then has one more mixing weight, that of what passes by.
         affine: of all batch normalizations.
         threshold: tau of all weight masks.
@@ -83,9 +91,7 @@ class Cell(keras.layers.Layer):
         settings: dict[str, Any] = dict(affine=affine, threshold=threshold)
         plan = CellPlan(0, channels, reduction, previous_reduction, reduce_in)
         self.preprocess = [
-            PREPROCESSINGS[plan.preprocessing_strides(source)](
-                channels, name=f"preprocess_{source}", **settings
-            )
+            preprocessing(plan, source)(channels, name=f"preprocess_{source}", **settings)
             for source in range(INPUTS)
         ]
         self.mixed = [  # one for each node that edges leave

@@ -122,7 +122,9 @@ def operation_parts(mixed: MixedOperation, name: str, copies: int, multiple: int
 def preprocess_parts(cell: Cell, source: int, multiple: int) -> list[list[Part]]:
     """Returns the preprocessing of an input of a cell, [channels read, channels made]."""
     _, height, width, channels = cell.input_shapes[source]
-    what, strides = (REDUCE, 2) if isinstance(cell.preprocess[source], FactorizedReduce) else (PREPROCESS, 1)
+    preprocess = cell.preprocess[source]
+    reduces = isinstance(preprocess, FactorizedReduce)
+    what, strides = (REDUCE, 2) if reduces else (PREPROCESS, preprocess.strides)
     made = ends(cell.channels, multiple)
     return [
         [Part(what, height, width, strides, read, number) for number in made]

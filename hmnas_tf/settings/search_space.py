@@ -29,7 +29,7 @@ class SpaceSettings:
     )
     reduce_in: str = flag(
         "operations",
-        "What halves in reduction cells: `operations` of stride 2 (DARTS), or `preprocessing`, so that they cost less.",
+        "What halves in reduction cells: `operations` (DARTS), or, for less, `preprocessing` or a `pooling` before it.",
     )
     edge_softmax: str = flag(
         "node",

@@ -64,7 +64,7 @@ def published(
         initial_channels: C of the first cell; the papers evaluate with 36 on CIFAR-10, 48 on ImageNet.
         cells: number of cells; the papers take 20 and 14.
         stem: `cifar` or `imagenet`; ours, `narrow`, see `Topology`.
-        reduce_in: `operations`; ours, `preprocessing`, see `Topology`.
+        reduce_in: `operations`; ours, `preprocessing` or `pooling`, see `Topology`.
 
     Raises:
         ValueError: if the name is unknown.

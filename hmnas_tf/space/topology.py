@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hmnas_tf.settings.paper import STEM_MULTIPLIER
 
 INPUTS = 2  # a cell reads the outputs of the two cells before it
-REDUCE_IN = ("operations", "preprocessing")
+REDUCE_IN = ("operations", "preprocessing", "pooling")
 
 CELL_SHARINGS = {  # which cells share alpha, beta and their masks: group of a cell by its plan
     "all": lambda cell: 0,
@@ -83,9 +83,9 @@ class CellPlan:
 
     def preprocessing_strides(self, source: int) -> int:
         """Returns the stride in which an input is preprocessed, 1 or 2."""
-        if self.reduce_in == "preprocessing":
-            return min(2, self._strides(source))
-        return 2 if self.previous_reduction and source == 0 else 1
+        if self.reduce_in == "operations":
+            return 2 if self.previous_reduction and source == 0 else 1
+        return min(2, self._strides(source))
 
     def strides(self, source: int) -> int:
         """Returns the stride of edges that leave `source`, 1 or 2: what preprocessing has left to halve."""
@@ -108,8 +108,8 @@ class Topology:
         stem: `cifar` (one convolution of 3C channels), `narrow` (one of C), or `imagenet` (three of stride 2).
         partial_channels: K; operations read and make one K-th of a node's channels, the others pass by.
         reduce_in: what of a reduction cell has stride 2: its `operations` on edges from the inputs (DARTS), or the
-            `preprocessing` of the inputs, so that operations compute at half the resolution. An input of four times the
-            output's resolution is halved in both.
+            `preprocessing` of the inputs, so that operations compute at half the resolution, or a `pooling` before
+            that, so that every pixel is read. An input of four times the output's resolution is halved in both.
 
     Raises:
         ValueError: if the stem or what halves is unknown, the operations are not different ones, or a K-th of the

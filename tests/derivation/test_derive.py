@@ -31,6 +31,9 @@ SUPERNETS = {  # every size, number of cells, sharing, softmax and stem at least
     "halved in preprocessing": dict(
         cells=5, nodes=2, size=9, operations=FEW, cell_sharing="cell", reduce_in="preprocessing"
     ),
+    "halved by pools": dict(
+        cells=4, nodes=1, size=9, operations=FEW[:2], cell_sharing="cell", reduce_in="pooling"
+    ),
     "partial channels": dict(
         cells=3, nodes=3, size=9, operations=FEW, partial_channels=2, cell_sharing="cell"
     ),

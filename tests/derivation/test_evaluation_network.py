@@ -41,7 +41,15 @@ def test_imagenet_size_is_below_the_mobile_limit_of_600_million_multiply_adds():
 
 @pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize(
-    "settings", [{}, {"partial_channels": 2}, {"stem": "imagenet"}, {"reduce_in": "preprocessing"}], ids=str
+    "settings",
+    [
+        {},
+        {"partial_channels": 2},
+        {"stem": "imagenet"},
+        {"reduce_in": "preprocessing"},
+        {"reduce_in": "pooling"},
+    ],
+    ids=str,
 )
 def test_it_is_the_derived_network_but_for_its_values(
     settings, size, make_supernet, randomise, images, difference

@@ -35,6 +35,9 @@ SUPERNETS = {
         reduce_in="preprocessing",
     ),
     "written by hand, affine": dict(cells=1, nodes=2, size=8, operations=BY_HAND, affine=True),
+    "pooled": dict(
+        cells=3, nodes=1, size=9, operations=BY_HAND[-2:], cell_sharing="cell", reduce_in="pooling"
+    ),
     "affine pools": dict(cells=2, nodes=1, size=8, operations=("avg_pool_3x3", "none"), affine=True),
 }
 

@@ -37,7 +37,9 @@ def written_out(cell: Cell, first, second, weights: np.ndarray, training: bool) 
     ("reduction", "previous_reduction", "size"),
     [(False, False, 8), (True, False, 7), (False, True, 4), (True, True, 4)],
 )
-@pytest.mark.parametrize(("nodes", "reduce_in"), [(1, "operations"), (3, "operations"), (2, "preprocessing")])
+@pytest.mark.parametrize(
+    ("nodes", "reduce_in"), [(1, "operations"), (3, "operations"), (2, "preprocessing"), (2, "pooling")]
+)
 def test_cell_is_equation_2(
     nodes, reduce_in, reduction, previous_reduction, size, training, images, randomise
 ):

@@ -114,7 +114,7 @@ CASES = {
         lambda: PointwiseConvolution(4, edges=2, strides=2), 2 * 2 * 16, 16, "image", (2,), (4, 4, 4)
     ),
     "Pool": Case(lambda: Pool(4, kind="max", edges=2, affine=True), 16, 8, "image", (2,), IMAGE),
-    "ReluPointwiseNorm": Case(lambda: ReluPointwiseNorm(6), 2 * 24, 12, "image", None, (8, 8, 6)),
+    "ReluPointwiseNorm": Case(lambda: ReluPointwiseNorm(6, strides=2), 2 * 24, 12, "image", None, (4, 4, 6)),
     "SeparableConvolution": Case(
         lambda: SeparableConvolution(4, kernel_size=3, edges=2), 2 * 2 * 2 * DILATED, 32, "image", (2,), IMAGE
     ),

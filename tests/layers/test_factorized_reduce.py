@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -56,7 +58,24 @@ def test_preprocessing_is_relu_pointwise_norm(images, randomise, batch_norm):
     np.testing.assert_allclose(layer(x, training=False)[0], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [ReluPointwiseNorm, FactorizedReduce])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 7), (8, 7), (2, 1)])
+def test_a_pool_halves_before_the_rest_of_preprocessing(height, width, images, randomise, batch_norm):
+    """Of an even size the windows begin at every second pixel, of an odd one they stand around it."""
+    x, layer = images(2, height, width, 3), ReluPointwiseNorm(4, strides=2, affine=True)
+    layer.build((None, height, width, 3))
+    randomise(layer)
+    pads = [(0, 0), (height % 2, 1), (width % 2, 1), (0, 0)]
+    padded = np.pad(x, pads, constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    positive = np.maximum(windows.max(axis=(-2, -1)), 0)
+    expected = normalised(positive @ masked(layer.pointwise), layer.batch_norm, batch_norm)
+    assert layer(x, training=False)[0].shape == (2, -(-height // 2), -(-width // 2), 4)
+    np.testing.assert_allclose(layer(x, training=False)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make", [ReluPointwiseNorm, functools.partial(ReluPointwiseNorm, strides=2), FactorizedReduce]
+)
 @pytest.mark.parametrize("size", [8, 7])
 def test_stock_form_reads_only_the_channels_that_exist(make, size, images, randomise):
     """With `inputs` it computes what the layer computes when the other channels are 0."""

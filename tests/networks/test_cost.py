@@ -22,6 +22,7 @@ SPACES = {
     "written by hand": dict(
         cells=2, nodes=2, operations=("conv_1x1", "conv_3x3", "mbconv_3x3"), reduce_in="preprocessing"
     ),
+    "pooled": dict(cells=4, nodes=1, operations=("mbconv_5x5", "identity"), reduce_in="pooling"),
     "imagenet": dict(cells=2, nodes=1, operations=FEW[::3], stem="imagenet"),
 }
 KEYS = {"parameters": "params", "multiply_adds": "flops"}
@@ -32,7 +33,9 @@ def supernet(request) -> Supernet:
     made = Supernet(
         Topology(initial_channels=4, **{"stem": "cifar"} | SPACES[request.param]),
         5,
-        cell_sharing="cell" if request.param in ("4 cells, odd sizes", "written by hand") else "type",
+        cell_sharing="cell"
+        if request.param in ("4 cells, odd sizes", "written by hand", "pooled")
+        else "type",
         width_masks=True,
     )
     made.build((None, 33, 33, 3) if request.param == "imagenet" else (None, 9, 9, 3))

@@ -24,6 +24,7 @@ SUPERNETS = (
     dict(cells=3),
     dict(cells=2, stem="imagenet", size=64, channels=10),
     dict(cells=3, reduce_in="preprocessing"),
+    dict(cells=3, reduce_in="pooling"),
 )
 
 
@@ -74,7 +75,8 @@ def expected(supernet, table: dict[str, float], multiple: int = 1) -> float:
         for source in range(INPUTS):
             if gene.uses(source):
                 reduces = type(cell.preprocess[source]).__name__ == "FactorizedReduce"
-                what, strides = ("factorized_reduce", 2) if reduces else ("preprocess", 1)
+                what = "factorized_reduce" if reduces else "preprocess"
+                strides = plans[index].preprocessing_strides(source)
                 size = cell.input_shapes[source][1]
                 total += (1 + len(what)) * (outputs[index - INPUTS + source] + 10 * channels) * size / strides
         times = {}

@@ -6,6 +6,7 @@ of each edge, which run one after the other. Images are [batch, channels, height
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial, reduce
 
@@ -64,6 +65,14 @@ class FactorizedReduce(nn.Module):
         return self.norm(torch.cat([self.even(x), self.odd(shifted[:, :, 1:, 1:])], dim=1))
 
 
+class HalvingPool(nn.Module):
+    """The maximum of 3x3 pixels, every second in both axes; of an even size the last reach over the end."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        height, width = (size % 2 for size in x.shape[2:])
+        return functional.max_pool2d(functional.pad(x, (width, 1, height, 1), value=-math.inf), 3, 2)
+
+
 def identity(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
 
@@ -115,17 +124,20 @@ class Cell(nn.Module):
         previous_reduction: bool,
         affine: bool,
         early: bool,
+        pooled: bool,
     ):
         super().__init__()
 
-        def pointwise(count: int) -> nn.Module:
+        def pointwise(count: int, *before: nn.Module) -> nn.Module:
             conv = nn.Conv2d(count, channels, 1, bias=False)
-            return nn.Sequential(nn.ReLU(), conv, batch_norm(channels, affine))
+            return nn.Sequential(*before, nn.ReLU(), conv, batch_norm(channels, affine))
+
+        def halving(count: int) -> nn.Module:
+            return pointwise(count, HalvingPool()) if pooled else FactorizedReduce(count, channels, affine)
 
         halves = [previous_reduction or (early and reduction), early and reduction]
         self.preprocess = nn.ModuleList(
-            FactorizedReduce(count, channels, affine) if half else pointwise(count)
-            for count, half in zip(inputs, halves, strict=True)
+            halving(count) if half else pointwise(count) for count, half in zip(inputs, halves, strict=True)
         )
         # An input of four times the resolution, behind two reductions, is halved twice.
         edge_halves = [reduction and (not early or previous_reduction), reduction and not early]
@@ -149,7 +161,7 @@ class Cell(nn.Module):
 class Supernet(nn.Module):
     """Stem, cells, global average pooling, linear classifier; alpha and beta for each group of cells.
 
-    `early` halves the resolution before the operations of reduction cells.
+    `early` halves the resolution before the operations of reduction cells; `pooled` halves inputs of cells by pools.
 
     `forward` takes for each group factors of the mixing weights as well, [edges, operations]: binary masks, behind the
     softmax.
@@ -167,6 +179,7 @@ class Supernet(nn.Module):
         sharing: str = "type",
         affine: bool = False,
         early: bool = False,
+        pooled: bool = False,
         image_channels: int = 3,
     ):
         super().__init__()
@@ -192,7 +205,9 @@ class Supernet(nn.Module):
             reduction = index in reductions
             channels *= 2 if reduction else 1
             self.cells.append(
-                Cell(inputs, channels, nodes, operations, reduction, previous_reduction, affine, early)
+                Cell(
+                    inputs, channels, nodes, operations, reduction, previous_reduction, affine, early, pooled
+                )
             )
             inputs, previous_reduction = (inputs[1], nodes * channels), reduction
         self.classifier = nn.Linear(inputs[1], classes)

@@ -68,6 +68,7 @@ CASES = {
     "masked, odd, halved in preprocessing": Case(
         masked=True, size=(9, 9), cells=4, reduce_in="preprocessing"
     ),
+    "12 by 9, 6 by 5, halved by pools": Case(size=(12, 9), nodes=1, cells=4, reduce_in="pooling"),
     "masked, odd, dag, affine": Case(masked=True, size=(9, 9), edge_softmax="dag", affine=True),
 }
 
@@ -121,7 +122,8 @@ def make_theirs(case: Case) -> TorchSupernet:
         edge_softmax=case.edge_softmax,
         sharing=case.cell_sharing,
         affine=case.affine,
-        early=case.reduce_in == "preprocessing",
+        early=case.reduce_in != "operations",
+        pooled=case.reduce_in == "pooling",
     )
     return theirs.double()
 

@@ -70,13 +70,14 @@ def test_json_round_trip_is_exact(genotype):
 
 
 @pytest.mark.parametrize(("channels", "stems"), [(0, ()), (2, ()), (2, (4,))])
-def test_json_names_what_halves_only_where_it_is_preprocessing(genotype, channels, stems):
+@pytest.mark.parametrize("reduce_in", ["preprocessing", "pooling"])
+def test_json_names_what_halves_only_where_it_is_no_operation(genotype, channels, stems, reduce_in):
     assert "reduce_in" not in genotype.to_json()["topology"]
-    topology = dataclasses.replace(genotype.topology, reduce_in="preprocessing")
+    topology = dataclasses.replace(genotype.topology, reduce_in=reduce_in)
     cells = tuple(cell._replace(channels=channels) for cell in genotype.cells)
     early = Genotype(topology, cells, stems)
     data = early.to_json()
-    assert (data["schema"], data["topology"]["reduce_in"]) == (4, "preprocessing")
+    assert (data["schema"], data["topology"]["reduce_in"]) == (4, reduce_in)
     assert Genotype.from_json(data) == early
 
 

@@ -98,10 +98,11 @@ def test_preprocessing_halves_what_the_cell_before_did_or_all_it_can():
     normal, after = ([1, 1], [1, 1, 1]), ([2, 1], [1, 1, 1])
     assert strides("operations") == [normal, ([1, 1], [2, 2, 1]), ([2, 1], [2, 2, 1]), after]
     assert strides("preprocessing") == [normal, ([2, 2], [1, 1, 1]), ([2, 2], [2, 1, 1]), after]
+    assert strides("pooling") == strides("preprocessing")
 
 
-def test_what_halves_is_one_of_two():
-    with pytest.raises(ValueError, match="reduce_in='stem' is unknown.*operations, preprocessing"):
+def test_what_halves_is_one_of_three():
+    with pytest.raises(ValueError, match="reduce_in='stem' is unknown.*operations, pooling, preprocessing"):
         dataclasses.replace(topology(3), reduce_in="stem")
 
 
