@@ -11,7 +11,7 @@ from keras import ops
 
 from hmnas_tf.layers import fused, partial
 from hmnas_tf.layers.factorized_reduce import FactorizedReduce
-from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.masked_kernel import halved_shape
 from hmnas_tf.layers.mixed_operation import MixedOperation
 from hmnas_tf.layers.relu_pointwise_norm import ReluPointwiseNorm
 from hmnas_tf.layers.source import Source
@@ -119,9 +119,8 @@ class Cell(keras.layers.Layer):
 
     def _node_shape(self, second_shape: tuple, edge_strides: int) -> tuple:
         """Returns the shape of a node, from the stride of the edges that leave it."""
-        batch, height, width, _ = second_shape
         strides = 2 if self.reduction and edge_strides == 1 else 1
-        return (batch, halved(height, strides), halved(width, strides), self.channels)
+        return (*halved_shape(second_shape, strides)[:-1], self.channels)
 
     def output_shape_for(self, second_shape: tuple) -> tuple:
         """Returns the shape of the result from the shape of the second input."""

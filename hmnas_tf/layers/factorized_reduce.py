@@ -11,7 +11,7 @@ from keras import ops
 from hmnas_tf.layers import fused, stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.edgewise import EdgeSum, Values, each_edge
-from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
+from hmnas_tf.layers.masked_kernel import MaskedKernel, halved_shape
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.source import Form, Source
 from hmnas_tf.settings.paper import MASK_THRESHOLD
@@ -67,9 +67,9 @@ class FactorizedReduce(keras.layers.Layer):
         self.batch_norm = BatchNorm(affine=affine, edges=edges, name="batch_norm")
 
     def build(self, input_shape):
-        batch, height, width, channels = input_shape
+        _, height, width, _ = input_shape
         self._pads = (height % 2, width % 2)
-        half = (batch, halved(height, 2), halved(width, 2), channels)
+        half = halved_shape(input_shape, 2)
         self.even.build(half)
         self.odd.build(half)
         self.batch_norm.build((*half[:3], self.channels))

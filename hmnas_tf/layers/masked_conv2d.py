@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
+from hmnas_tf.layers.masked_kernel import MaskedKernel, halved_shape
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
@@ -36,9 +36,9 @@ class MaskedConv2D(MaskedKernel):
         self.strides = strides
 
     def build(self, input_shape):
-        _, height, width, channels = input_shape
+        channels = input_shape[-1]
         shape = (self.kernel_size, self.kernel_size, channels, self.filters)
-        pixels = (halved(height, self.strides), halved(width, self.strides))
+        pixels = halved_shape(input_shape, self.strides)[1:3]
         self._add_kernel(shape, self.kernel_size**2 * channels, pixels)
 
     def call(self, inputs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from hmnas_tf.layers import fused
-from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
+from hmnas_tf.layers.masked_kernel import MaskedKernel, halved_shape
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
@@ -51,7 +51,7 @@ class MaskedDepthwiseConv2D(MaskedKernel):
         _, height, width, channels = input_shape
         self.size = (height, width)
         shape = (self.edges, self.kernel_size, self.kernel_size, channels, 1)
-        pixels = (halved(height, self.strides), halved(width, self.strides))
+        pixels = halved_shape(input_shape, self.strides)[1:3]
         # A filter sees kernel_size**2 inputs of its own channel.
         self._add_kernel(shape, self.kernel_size**2, pixels)
 

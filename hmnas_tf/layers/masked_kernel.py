@@ -96,3 +96,9 @@ def masked_rows(layers: Sequence[MaskedKernel]) -> Any:
 def halved(size: int, strides: int) -> int:
     """Returns how many pixels of `size` remain when every `strides`-th is kept from the first."""
     return -(-size // strides)
+
+
+def halved_shape(shape: tuple, strides: int) -> tuple:
+    """Returns the shape of [batch, height, width, channels] of which every `strides`-th pixel is kept, see `halved`."""
+    batch, height, width, channels = shape
+    return (batch, halved(height, strides), halved(width, strides), channels)

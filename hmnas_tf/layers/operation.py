@@ -10,7 +10,7 @@ from keras import ops
 
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.edgewise import EdgeSum, Values, each_edge
-from hmnas_tf.layers.masked_kernel import MaskedKernel, halved
+from hmnas_tf.layers.masked_kernel import MaskedKernel, halved_shape
 from hmnas_tf.layers.source import Form, Source
 from hmnas_tf.settings.paper import MASK_THRESHOLD
 
@@ -93,8 +93,7 @@ class Operation(keras.layers.Layer):
 
     def output_shape_for(self, input_shape: tuple) -> tuple:
         """Returns the shape of each result."""
-        batch, height, width, channels = input_shape
-        return (batch, halved(height, self.strides), halved(width, self.strides), channels)
+        return halved_shape(input_shape, self.strides)
 
     def stock(
         self, x: Any, name: str, edge: int, weight: float = 1.0, channels: np.ndarray | None = None

@@ -7,11 +7,11 @@ from keras import ops
 
 from hmnas_tf.layers import stock
 from hmnas_tf.layers.batch_norm import BatchNorm
-from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.masked_kernel import halved_shape
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.settings.paper import MASK_THRESHOLD
 
-POOL = dict(pool_size=3, strides=2, padding="same", data_format="channels_last")  # what halves
+POOL = dict(pool_size=3, padding="same", data_format="channels_last")  # what halves
 
 
 @keras.saving.register_keras_serializable(package="hmnas_tf")
@@ -52,21 +52,20 @@ class ReluPointwiseNorm(keras.layers.Layer):
         self.batch_norm = BatchNorm(affine=affine, name="batch_norm")
 
     def build(self, input_shape):
-        batch, height, width, channels = input_shape
-        pooled = (batch, halved(height, self.strides), halved(width, self.strides))
-        self.pointwise.build((*pooled, channels))
-        self.batch_norm.build((*pooled, self.channels))
+        pooled = halved_shape(input_shape, self.strides)
+        self.pointwise.build(pooled)
+        self.batch_norm.build((*pooled[:-1], self.channels))
 
     def call(self, inputs, width=None, training=None):
         factors = None if width is None else [width]
         if self.strides > 1:
-            inputs = ops.max_pool(inputs, **POOL)
+            inputs = ops.max_pool(inputs, strides=self.strides, **POOL)
         return self.batch_norm(self.pointwise([ops.relu(inputs)]), factors, training=training)
 
     def stock(self, x, name: str, *, inputs=None, channels=None):
         """Applies the same function in stock layers to a Keras tensor; `inputs`, `channels`: see `stock`."""
         if self.strides > 1:
-            x = keras.layers.MaxPooling2D(**POOL, name=f"{name}_pool")(x)
+            x = keras.layers.MaxPooling2D(strides=self.strides, **POOL, name=f"{name}_pool")(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
         x = stock.pointwise(x, self.pointwise, f"{name}_pointwise", inputs=inputs, channels=channels)
         return stock.batch_normalization(x, self.batch_norm, f"{name}_bn", channels=channels)

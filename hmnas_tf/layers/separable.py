@@ -13,7 +13,7 @@ from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.edgewise import WIDTH, Values
 from hmnas_tf.layers.learning import WEIGHTS, is_fixed
 from hmnas_tf.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
-from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.masked_kernel import halved_shape
 from hmnas_tf.layers.masked_pointwise import MaskedPointwise
 from hmnas_tf.layers.operation import DepthwiseOperation
 from hmnas_tf.layers.source import Form
@@ -56,9 +56,7 @@ class SeparableUnit(DepthwiseOperation):
         self.batch_norm = BatchNorm(affine=self.affine, edges=self.edges, name="batch_norm")
 
     def build(self, input_shape):
-        batch, height, width, channels = input_shape
-        sampled = (batch, halved(height, self.subsampling), halved(width, self.subsampling), channels)
-        self.depthwise.build(sampled)
+        self.depthwise.build(halved_shape(input_shape, self.subsampling))
         outputs = self.output_shape_for(input_shape)
         self.pointwise.build(outputs)
         self.batch_norm.build(outputs)

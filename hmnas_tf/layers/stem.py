@@ -8,7 +8,7 @@ from keras import ops
 from hmnas_tf.layers import stock
 from hmnas_tf.layers.batch_norm import BatchNorm
 from hmnas_tf.layers.masked_conv2d import MaskedConv2D
-from hmnas_tf.layers.masked_kernel import halved
+from hmnas_tf.layers.masked_kernel import halved_shape
 from hmnas_tf.settings.paper import MASK_THRESHOLD
 
 
@@ -52,15 +52,14 @@ class Stem(keras.layers.Layer):
         shape = input_shape
         for conv, norm in zip(self.convs, self.batch_norms, strict=True):
             conv.build(shape)
-            shape = (shape[0], halved(shape[1], self.strides), halved(shape[2], self.strides), conv.filters)
+            shape = (*halved_shape(shape, self.strides)[:-1], conv.filters)
             norm.build(shape)
 
     def output_shape_for(self, input_shape: tuple) -> tuple:
         """Returns the shape of the result."""
-        batch, height, width, _ = input_shape
         for _ in self.convs:
-            height, width = halved(height, self.strides), halved(width, self.strides)
-        return (batch, height, width, self.filters[-1])
+            input_shape = halved_shape(input_shape, self.strides)
+        return (*input_shape[:-1], self.filters[-1])
 
     def call(self, inputs, training=None):
         x = inputs
