@@ -33,9 +33,7 @@ def supernet(request) -> Supernet:
     made = Supernet(
         Topology(initial_channels=4, **{"stem": "cifar"} | SPACES[request.param]),
         5,
-        cell_sharing="cell"
-        if request.param in ("4 cells, odd sizes", "written by hand", "pooled")
-        else "type",
+        cell_sharing="type" if request.param == "imagenet" else "cell",
         width_masks=True,
     )
     made.build((None, 33, 33, 3) if request.param == "imagenet" else (None, 9, 9, 3))

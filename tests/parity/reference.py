@@ -68,9 +68,13 @@ class FactorizedReduce(nn.Module):
 class HalvingPool(nn.Module):
     """The maximum of 3x3 pixels, every second in both axes; of an even size the last reach over the end."""
 
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.MaxPool2d(3, 2)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = (size % 2 for size in x.shape[2:])
-        return functional.max_pool2d(functional.pad(x, (width, 1, height, 1), value=-math.inf), 3, 2)
+        return self.pool(functional.pad(x, (width, 1, height, 1), value=-math.inf))
 
 
 def identity(channels: int, stride: int, affine: bool) -> nn.Module:

@@ -155,7 +155,7 @@ def to_kink(theirs: TorchSupernet, images: np.ndarray) -> float:
         nearest.append(values[values > 0].min().item())
 
     def of_pool(module: nn.Module, inputs: tuple) -> None:
-        padded = functional.pad(inputs[0], [1] * 4, value=-1e9)
+        padded = functional.pad(inputs[0], [module.padding] * 4, value=-1e9)
         windows = padded.unfold(2, 3, module.stride).unfold(3, 3, module.stride).flatten(-2)
         first, second = windows.topk(2).values.unbind(-1)
         gaps = first - second
